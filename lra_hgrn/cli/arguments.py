@@ -1,0 +1,27 @@
+"""Arguments that several subcommands share."""
+
+import argparse
+from pathlib import Path
+
+RUNS = Path("results") / "runs"
+
+
+def add_cell(parser: argparse.ArgumentParser) -> None:
+    """MODEL TASK [key=value ...]"""
+    parser.add_argument("model", metavar="MODEL", help="a name in configs/models, or a .yaml file of yours")
+    parser.add_argument("task", metavar="TASK", help="a name in configs/tasks, or a .yaml file of yours")
+    add_overrides(parser)
+
+
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    """[key=value ...]"""
+    parser.add_argument(
+        "overrides", metavar="key=value", nargs="*", help="options over those of the files, e.g. optim.lr=1e-3 seed=2"
+    )
+
+
+def add_suite(parser: argparse.ArgumentParser) -> None:
+    """SUITE [key=value ...] [--runs DIR]"""
+    parser.add_argument("suite", metavar="SUITE", help="a name in configs/suites, or a .yaml file of yours")
+    add_overrides(parser)
+    parser.add_argument("--runs", type=Path, default=RUNS, metavar="DIR", help=f"folder of the runs ({RUNS})")

@@ -1,0 +1,80 @@
+"""Parse the command line and run one subcommand."""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from lra_hgrn import __version__
+from lra_hgrn.errors import UserError, nearest
+
+COMMANDS = {
+    "train": "train one cell: a model on a task",
+    "sweep": "run the missing cells of a suite",
+    "table": "print the comparison table of a suite",
+    "report": "write a suite's results as one HTML page",
+    "config": "print a cell's configuration and where each value comes from",
+    "data": "prepare, describe and show the data of a task",
+    "bench": "measure speed, side by side in one run",
+    "info": "print versions, devices and kernel backends",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that reports a wrong word in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message[0].upper()}{message[1:]}; see `{self.prog} --help`.")
+
+
+def parser_for(command: str | None) -> argparse.ArgumentParser:
+    """Build the parser; only the subcommand in use loads its module."""
+    parser = Parser(prog="lra", description="The Long Range Arena benchmark for HGRN and other sequence models.")
+    parser.add_argument("--version", action="version", version=f"lra-hgrn {__version__}")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
+    for name, summary in COMMANDS.items():
+        sub = subparsers.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        if name == command:
+            importlib.import_module(f"lra_hgrn.cli.{name}").add_arguments(sub)
+    return parser
+
+
+def dispatch(argv: Sequence[str]) -> int:
+    """Run one command line and return its exit code; errors are raised."""
+    command = next((word for word in argv if not word.startswith("-")), None)
+    if command is not None and command not in COMMANDS:
+        raise UserError(f"Unknown command {command!r}.{nearest(command, COMMANDS)} See `lra --help`.")
+    args, rest = parser_for(command).parse_known_args(argv)
+    if rest:
+        # argparse takes one run of positional words: overrides after an option come back here.
+        if not hasattr(args, "overrides") or any(word.startswith("-") or "=" not in word for word in rest):
+            raise UserError(f"Unrecognized words: {' '.join(rest)}; see `lra {args.command} --help`.")
+        args.overrides += rest
+    return importlib.import_module(f"lra_hgrn.cli.{args.command}").run(args)
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Entry point of the command `lra`: exit 0, 1 (something in the results is wrong) or 2 (bad input)."""
+    try:
+        code = dispatch(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `lra table demo | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except KeyboardInterrupt:
+        code = 130
+    except Exception as error:
+        if not _is_user_error(error):
+            raise
+        print(f"lra: {error}", file=sys.stderr)
+        code = 2
+    sys.exit(code)
+
+
+def _is_user_error(error: Exception) -> bool:
+    # lra_tasks has an exception of its own; it is loaded only if it can have been raised.
+    tasks = sys.modules.get("lra_tasks.errors")
+    kinds = (UserError, tasks.TaskError) if tasks else (UserError,)
+    return isinstance(error, kinds)

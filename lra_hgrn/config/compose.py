@@ -1,0 +1,275 @@
+"""Compose one cell's configuration: defaults ← task ← model ← recipe ← suite ← command line.
+
+Each layer is a mapping of the options in `lra_hgrn.config.schema`; each leaf remembers the layer that set it.
+Nothing here imports torch, so that a wrong key is answered at once.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lra_hgrn.config.schema import Config
+from lra_hgrn.errors import UserError, nearest
+
+KWARGS = "model.kwargs"  # the one free subtree: checked against the token mixer's constructor when it is built
+
+# Where a cell runs and how often it reports do not change what it learns, and the seeds of a cell belong together:
+# configurations that differ only here have one identity.
+NOT_IDENTITY = (
+    "seed",
+    "task.data_dir",
+    "task.workers",
+    "train.eval_batch_size",
+    "train.accelerator",
+    "train.threads",
+    "train.deterministic",
+    "train.checkpoint_minutes",
+    "train.log_every",
+)
+
+
+@dataclass
+class Layer:
+    """One source of options: its name for messages, and a nested mapping."""
+
+    origin: str
+    values: Mapping[str, Any]
+
+
+@dataclass
+class Composed:
+    """A resolved configuration, and for each dotted key the layer that set it."""
+
+    config: Config
+    origins: dict[str, str] = field(default_factory=dict)
+
+
+def config_dir() -> Path:
+    """Return the folder of YAML files: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
+
+
+def names(kind: str) -> list[str]:
+    """Return the names of the files in one folder of ``configs/`` (tasks, models, suites)."""
+    return sorted(path.stem for path in (config_dir() / kind).glob("*.yaml"))
+
+
+def find(kind: str, name: str) -> tuple[Path, str]:
+    """Return the file of a named task, model or suite, or a user's own file, with its name for messages."""
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name)
+        if not path.is_file():
+            raise UserError(f"There is no file {name!r}.")
+        return path, str(path)
+    if name not in names(kind):
+        known = ", ".join(names(kind))
+        raise UserError(f"Unknown {kind[:-1]} {name!r}.{nearest(name, names(kind))} Known: {known}, or a .yaml file.")
+    return config_dir() / kind / f"{name}.yaml", f"configs/{kind}/{name}.yaml"
+
+
+def read_yaml(path: Path, origin: str) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping; tags that build objects are refused by the safe loader."""
+    try:
+        node = OmegaConf.load(path)
+        values = OmegaConf.to_container(node, resolve=True)
+    except UnicodeDecodeError:
+        raise UserError(f"{origin} is not a text file in UTF-8.") from None
+    except Exception as error:  # omegaconf and yaml share no base class
+        reason = " ".join(str(error).split())
+        raise UserError(f"{origin} cannot be read as YAML: {reason}") from None
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise UserError(f"{origin} must hold a mapping of options.")
+    return cast(dict[str, Any], values)
+
+
+def compose(model: str, task: str, overrides: Sequence[str] = (), extra: Sequence[Layer] = ()) -> Composed:
+    """Compose the configuration of one cell.
+
+    Args:
+        model: a name in ``configs/models``, or a YAML file of the user's.
+        task: a name in ``configs/tasks``, or a YAML file of the user's.
+        overrides: ``key=value`` words of the command line.
+        extra: layers between the recipe and the command line (a suite's settings).
+
+    Raises:
+        UserError: for an unknown name, a wrong key, type or choice.
+    """
+    layers = [_layer("tasks", task), _layer("models", model)]
+    recipe = config_dir() / "recipes" / model / f"{task}.yaml"
+    if recipe.is_file():
+        origin = f"configs/recipes/{model}/{task}.yaml"
+        layers.append(Layer(origin, read_yaml(recipe, origin)))
+    layers += [*extra, Layer("command line", parse_overrides(overrides))]
+    return merge(layers)
+
+
+def compose_task(task: str, overrides: Sequence[str] = ()) -> Config:
+    """Compose the configuration of a task without a model, for the commands that only need its data."""
+    nameless = Layer("default", {"model": {"name": "none"}})
+    return merge([nameless, _layer("tasks", task), Layer("command line", parse_overrides(overrides))]).config
+
+
+def _layer(kind: str, name: str) -> Layer:
+    path, origin = find(kind, name)
+    return Layer(origin, read_yaml(path, origin))
+
+
+def merge(layers: Sequence[Layer]) -> Composed:
+    """Merge layers over the defaults, later ones over earlier ones, each leaf checked as it is set."""
+    config = OmegaConf.structured(Config)
+    origins = dict.fromkeys(option_keys(), "default")
+    for layer in layers:
+        for key, value in _leaves(layer.values):
+            _set(config, key, value, layer.origin)
+            if key.startswith(f"{KWARGS}."):
+                origins.pop(KWARGS, None)
+            origins[key] = layer.origin
+    for key in option_keys():
+        if OmegaConf.is_missing(OmegaConf.select(config, key.rpartition(".")[0]) or config, key.rpartition(".")[2]):
+            raise UserError(f"Option {key!r} has no value; set it in a file or as {key}=...")
+    return Composed(cast(Config, OmegaConf.to_object(config)), origins)
+
+
+def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
+    """Turn ``a.b=value`` words into a nested mapping.
+
+    Values are read as JSON where they are JSON (numbers, true, null, lists, mappings) and as text otherwise; the
+    option's type then decides. YAML 1.1 is avoided on purpose: there ``on`` is true and ``010`` is 8.
+    """
+    tree: dict[str, Any] = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals or not key:
+            raise UserError(f"{word!r} is not an override; write key=value, for example optim.lr=1e-3.")
+        *parents, leaf = key.split(".")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                raise UserError(f"Override {word!r} contradicts another one on the command line.")
+        node[leaf] = text if _is_text(key) and text != "null" else parse_value(text)
+    return tree
+
+
+def parse_value(text: str) -> Any:
+    """Read one value of the command line."""
+    for read in (json.loads, int, float):
+        try:
+            return read(text)
+        except (ValueError, RecursionError):
+            continue
+    return text
+
+
+def as_words(values: Mapping[str, Any]) -> list[str]:
+    """Write a nested mapping of options as ``key=value`` words that `parse_overrides` reads back."""
+    return [
+        f"{key}={value if _is_text(key) and isinstance(value, str) else json.dumps(value)}"
+        for key, value in _leaves(values)
+    ]
+
+
+@cache
+def option_keys() -> dict[str, dataclasses.Field[Any]]:
+    """Return every dotted key of the schema with its dataclass field (help, unit, default)."""
+
+    def walk(node: Any, prefix: str) -> Iterator[tuple[str, dataclasses.Field[Any]]]:
+        for item in dataclasses.fields(node):
+            if dataclasses.is_dataclass(item.type):
+                yield from walk(item.type, f"{prefix}{item.name}.")
+            else:
+                yield prefix + item.name, item
+
+    return dict(walk(Config, ""))
+
+
+def identity(config: Config) -> str:
+    """Return the hash (12 hex digits) of everything in a configuration that decides what is learnt, but the seed."""
+    flat = dict(_leaves(plain(config)))
+    kept = {key: value for key, value in flat.items() if key not in NOT_IDENTITY}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def run_name(config: Config) -> str:
+    """Return the folder name of a cell: readable, and different for every different result."""
+    model = "".join(letter if letter.isalnum() else "-" for letter in config.model.name.lower())
+    return f"{config.task.name}-{config.task.scale}-{model}-seed{config.seed}-{identity(config)}"
+
+
+def plain(config: Config) -> dict[str, Any]:
+    """Return a configuration as plain containers, as written to ``config.yaml``, records and checkpoints."""
+    return dataclasses.asdict(config)
+
+
+def from_plain(values: Mapping[str, Any], origin: str) -> Config:
+    """Rebuild a configuration from `plain`'s result, checking it as any other layer."""
+    return merge([Layer(origin, values)]).config
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        dotted = f"{prefix}{key}"
+        # An option that is itself a mapping (model.kwargs) is given key by key, so that layers add to one another.
+        if isinstance(value, Mapping) and (value or dotted != KWARGS) and not dotted.startswith(f"{KWARGS}."):
+            yield from _leaves(value, f"{dotted}.")
+        else:
+            yield dotted, value
+
+
+def _set(config: DictConfig, key: str, value: Any, origin: str) -> None:
+    if key.startswith(f"{KWARGS}."):
+        OmegaConf.update(config, key, value, force_add=True)
+        return
+    if key == KWARGS and isinstance(value, Mapping):
+        return
+    if key not in option_keys():
+        raise UserError(f"Unknown option {key!r} ({origin}).{_nearest_key(key)}")
+    kind = _type_name(option_keys()[key])
+    if _is_text(key) and isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)  # YAML reads `precision: 16` as a number
+    try:
+        if _is_text(key) and isinstance(value, bool | float):
+            raise ValueError
+        OmegaConf.update(config, key, value)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError
+    except (OmegaConfBaseException, ValueError):
+        choices = _choices(option_keys()[key])
+        guess = nearest(str(value), choices) if choices else ""
+        raise UserError(f"Option {key!r} takes {kind}, not {value!r} ({origin}).{guess}") from None
+    low, high = (option_keys()[key].metadata.get(bound) for bound in ("low", "high"))
+    if isinstance(value, int | float) and low is not None and high is not None and not low <= value <= high:
+        bounds = f"at least {low}" if high == math.inf else f"between {low} and {high}"
+        raise UserError(f"Option {key!r} must be {bounds}, not {value!r} ({origin}).")
+
+
+def _is_text(key: str) -> bool:
+    return key in option_keys() and (_type_name(option_keys()[key]).startswith(("str", "one of")))
+
+
+def _nearest_key(key: str) -> str:
+    leaf = key.rpartition(".")[2]
+    same_leaf = [known for known in option_keys() if known.rpartition(".")[2] == leaf]
+    return f" Did you mean {same_leaf[0]!r}?" if same_leaf else nearest(key, option_keys())
+
+
+def _choices(item: dataclasses.Field[Any]) -> tuple[str, ...]:
+    return getattr(item.type, "__args__", ()) if "Literal" in str(item.type) else ()
+
+
+def _type_name(item: dataclasses.Field[Any]) -> str:
+    choices = _choices(item)
+    if choices:
+        return "one of " + ", ".join(choices)
+    return item.type.__name__ if isinstance(item.type, type) else str(item.type).replace(" | None", " or null")

@@ -1,0 +1,94 @@
+"""Every option of the suite, once: name, type, default, unit and help.
+
+The YAML files in ``configs/``, the command line's ``key=value`` overrides and ``lra config`` all read these
+dataclasses. The options of a token mixer are not here: they are the keyword arguments of the mixer's own
+constructor (``model.kwargs``), whether it is one of ours or a user's.
+"""
+
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any, Literal
+
+
+def option(default: Any, help: str, unit: str | None = None, *, low: float = -inf, high: float = inf) -> Any:
+    """Declare one option; numbers must lie in [low, high]."""
+    metadata = {"help": help, "unit": unit, "low": low, "high": high}
+    if isinstance(default, dict):
+        return field(default_factory=dict, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass
+class TaskConfig:
+    """What is learnt: the data set, its size and its protocol."""
+
+    name: str = option("???", "Task: a registered name.")
+    scale: str = option("full", "Named size of the task: tiny, small or full (the published size).")
+    protocol: str = option("s4", "Line of published code whose tokens, lengths and splits are used.")
+    seed: int = option(0, "Seed of the generated data.")
+    data_dir: str | None = option(None, "Folder of prepared tasks; null: $LRA_DATA, else the user's cache folder.")
+    workers: int = option(0, "Threads that generate data; 0: one for each core.", low=0)
+
+
+@dataclass
+class ModelConfig:
+    """The sequence classifier: embedding, blocks of token and channel mixer, pooling, head."""
+
+    name: str = option("???", "Name of the model in tables.")
+    target: str = option("hgru", "Token mixer: a registered name, or the dotted path of an nn.Module class.")
+    kwargs: dict[str, Any] = option({}, "Keyword arguments of the token mixer's constructor.")
+    layers: int = option(2, "Number of blocks.", low=1)
+    d_model: int = option(64, "Width of the residual stream.", "channels", low=1)
+    expansion: float = option(1.0, "Width of the channel mixer over d_model.", low=0)
+    norm: Literal["layer", "batch", "rms"] = option("layer", "Norm before each mixer and before the head.")
+    dropout: float = option(0.0, "Dropout after each mixer.", "probability", low=0, high=1)
+    positions: Literal["none", "sinusoidal", "learned"] = option(
+        "none", "Positions added to the embedding (rotary positions belong to the attention mixer)."
+    )
+    position_dropout: float = option(0.0, "Dropout after the positions are added.", "probability", low=0, high=1)
+    mask_padding: bool = option(
+        True, "Keep padding out of mixers and norms; false: scan and count it, as the released HGRN code does."
+    )
+
+
+@dataclass
+class OptimConfig:
+    """AdamW with linear warm-up and a cosine that ends at min_lr and stays there."""
+
+    lr: float = option(1e-3, "Peak learning rate.", low=0)
+    recurrence_lr: float | None = option(None, "Peak learning rate of recurrence parameters; null: as lr.", low=0)
+    weight_decay: float = option(0.0, "Decoupled weight decay (never on norms, biases, recurrence parameters).", low=0)
+    beta1: float = option(0.9, "AdamW's decay rate of the mean of gradients.", low=0, high=1)
+    beta2: float = option(0.999, "AdamW's decay rate of their squares.", low=0, high=1)
+    schedule: Literal["cosine", "constant"] = option("cosine", "Learning rate after warm-up.")
+    warmup_steps: int = option(0, "Linear warm-up from 0 to lr.", "steps", low=0)
+    schedule_steps: int | None = option(None, "Step at which the cosine ends; null: the last step.", "steps", low=1)
+    min_lr: float = option(0.0, "Learning rate at the end of the cosine, over its peak.", low=0, high=1)
+    clip: float = option(0.0, "Largest norm of the gradient; 0: no clipping.", low=0)
+
+
+@dataclass
+class TrainConfig:
+    """The training loop."""
+
+    epochs: int = option(1, "Passes over the training split.", "epochs", low=1)
+    batch_size: int = option(32, "Samples in a step.", "samples", low=1)
+    eval_batch_size: int | None = option(None, "Samples in an evaluation batch; null: as batch_size.", "samples", low=1)
+    precision: Literal["32", "bf16", "16"] = option("32", "Arithmetic: float32, or autocast to bfloat16 or float16.")
+    compile: bool = option(False, "Compile the network with torch.compile.")
+    accelerator: Literal["auto", "cpu", "gpu"] = option("auto", "Device; auto: the GPU if there is one.")
+    threads: int = option(0, "CPU threads; 0: torch's default.", low=0)
+    deterministic: bool = option(False, "Refuse operations that are not reproducible bit for bit.")
+    checkpoint_minutes: float = option(10.0, "Time between checkpoints inside an epoch.", "minutes", low=0)
+    log_every: int = option(50, "Steps in one row of metrics.csv.", "steps", low=1)
+
+
+@dataclass
+class Config:
+    """A cell of a table: one model trained on one task with one seed."""
+
+    task: TaskConfig = field(default_factory=TaskConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    seed: int = option(1, "Seed of initial weights, batch order and dropout.")

@@ -1,0 +1,69 @@
+"""Decode JSON into dataclasses with checks: the type hints are the schema."""
+
+import dataclasses
+import types
+import typing
+from typing import Any, Literal, TypeVar, Union
+
+T = TypeVar("T")
+
+_NAMES = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
+
+
+def decode(cls: type[T], data: Any) -> T:
+    """Return ``data`` (of ``json.loads``) as an instance of the dataclass ``cls``.
+
+    Hints may be int, float, str, bool, Any, Literal of strings, list, dict with string keys, dataclasses, and any
+    of these or None.
+
+    Raises:
+        ValueError: naming the field and what is wrong with it.
+    """
+    return _dataclass(cls, data, "")
+
+
+def _dataclass(cls: Any, data: Any, where: str) -> Any:
+    if not isinstance(data, dict):
+        raise ValueError(f"{where} is {data!r}, not an object")
+    hints = typing.get_type_hints(cls)
+    prefix = f"{where}." if where else ""
+    fields = [field.name for field in dataclasses.fields(cls)]
+    for name in fields:
+        if name not in data:
+            raise ValueError(f"{prefix}{name} is missing")
+    for name in data:
+        if name not in fields:
+            raise ValueError(f"{prefix}{name} is not a field of this schema")
+    values = {name: _value(hints[name], data[name], prefix + name) for name in fields}
+    try:
+        return cls(**values)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}" if where else str(error)) from None
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    if hint is Any:
+        return value
+    if dataclasses.is_dataclass(hint):
+        return _dataclass(hint, value, where)
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (Union, types.UnionType):
+        (inner,) = (argument for argument in arguments if argument is not type(None))
+        return None if value is None else _value(inner, value, where)
+    if origin is Literal:
+        if value not in arguments:
+            raise ValueError(f"{where} is {value!r}, not one of {', '.join(map(repr, arguments))}")
+        return value
+    if origin is list:
+        if not isinstance(value, list):
+            raise ValueError(f"{where} is {value!r}, not a list")
+        return [_value(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value)]
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise ValueError(f"{where} is {value!r}, not an object")
+        return {key: _value(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    if hint is float and type(value) is int:  # JSON writers may drop ".0"
+        return float(value)
+    if type(value) is not hint:
+        raise ValueError(f"{where} is {value!r}, not {_NAMES[hint]}")
+    return value

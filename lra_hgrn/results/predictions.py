@@ -1,0 +1,78 @@
+"""Test predictions of one run, sample by sample (``predictions.npz`` in the run's folder).
+
+With them two runs can be compared on the same samples, and any score recomputed, without a checkpoint.
+"""
+
+import io
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lra_hgrn.errors import UserError
+from lra_hgrn.results.files import write_whole
+
+FILE = "predictions.npz"
+Classes = NDArray[np.uint8] | NDArray[np.uint16]
+_CLASSES = ("best", "last", "labels")
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Class of each test sample, in the order of the test split: (n,) uint8, or uint16 above 256 classes."""
+
+    best: Classes  # predicted by the checkpoint that is best on validation
+    last: Classes  # predicted by the last checkpoint
+    labels: Classes
+    fingerprint: str  # of the data, as in the record
+
+    def save(self, directory: Path) -> Path:
+        """Write ``predictions.npz`` into the run's folder, whole or not at all; return its path."""
+        buffer = io.BytesIO()
+        np.savez_compressed(
+            buffer, best=self.best, last=self.last, labels=self.labels, fingerprint=np.array(self.fingerprint)
+        )
+        return write_whole(directory / FILE, buffer.getvalue())
+
+
+def make_predictions(
+    best: ArrayLike, last: ArrayLike, labels: ArrayLike, *, fingerprint: str, n_classes: int
+) -> Predictions:
+    """Check three (n,) arrays of classes and store them in the smallest type that holds ``n_classes``.
+
+    Raises:
+        ValueError: shapes differ, or a class lies outside [0, n_classes).
+    """
+    arrays = [np.asarray(values) for values in (best, last, labels)]
+    for name, array in zip(_CLASSES, arrays, strict=True):
+        if array.ndim != 1 or array.shape != arrays[2].shape:
+            raise ValueError(f"{name} has shape {array.shape}, not (n,) as the labels {arrays[2].shape}")
+        if array.size and not (array.min() >= 0 and array.max() < n_classes):
+            raise ValueError(f"{name} has classes outside 0 to {n_classes - 1}")
+    small = [array.astype(np.uint8) if n_classes <= 256 else array.astype(np.uint16) for array in arrays]
+    return Predictions(small[0], small[1], small[2], fingerprint)
+
+
+def load_predictions(path: Path) -> Predictions:
+    """Read ``predictions.npz``.
+
+    Raises:
+        UserError: naming the file and what is wrong with it.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} does not exist: give the {FILE} of a finished run.")
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"{path} is not an npz file: evaluate the run again.")
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            arrays = {name: data[name] for name in _CLASSES}
+            fingerprint = str(data["fingerprint"])
+    except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} does not hold predictions ({error}): evaluate the run again.") from error
+    for name, array in arrays.items():
+        if array.dtype not in (np.uint8, np.uint16) or array.ndim != 1 or array.shape != arrays["labels"].shape:
+            raise UserError(f"{path} has {name} of type {array.dtype} and shape {array.shape}: evaluate the run again.")
+    return Predictions(**arrays, fingerprint=fingerprint)

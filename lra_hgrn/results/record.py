@@ -1,0 +1,214 @@
+"""The record of one run: what was trained, on what, and what came out (``record.json`` in the run's folder)."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from lra_hgrn.errors import UserError
+from lra_hgrn.results.decode import decode
+from lra_hgrn.results.files import write_whole
+from lra_hgrn.results.stats import wilson
+
+SCHEMA = 1
+FILE = "record.json"
+
+# UPGRADES[n] turns the dictionary of a version n record into one of version n + 1.
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+Status = Literal["finished", "stopped", "diverged", "chance", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """Test accuracy of one checkpoint, with the 95 % Wilson interval of the test sample."""
+
+    correct: int
+    total: int
+    low: float
+    high: float
+    val_accuracy: float | None  # None where the protocol has no validation split
+    epoch: int
+    step: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.correct <= self.total or self.total == 0:
+            raise ValueError(f"{self.correct} correct of {self.total} is no score")
+
+    @classmethod
+    def of(cls, correct: int, total: int, *, val_accuracy: float | None, epoch: int, step: int) -> "Score":
+        """Make a score and compute its interval."""
+        low, high = wilson(correct, total)
+        return cls(correct=correct, total=total, low=low, high=high, val_accuracy=val_accuracy, epoch=epoch, step=step)
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / self.total
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Test scores of the checkpoint that is best on validation, and of the last one."""
+
+    best: Score
+    last: Score
+
+
+@dataclass(frozen=True, kw_only=True)
+class Throughput:
+    """Speed of training steps: forward, backward and update, without evaluation and data preparation."""
+
+    samples_per_second: float
+    tokens_per_second: float
+    median_step_seconds: float
+    steps_measured: int
+    compile_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Largest memory in use while training."""
+
+    peak_bytes: int
+    counts: Literal["resident set", "cuda allocated"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """What the run was computed on and in."""
+
+    name: str
+    backend: str  # kernel backend of the scan
+    precision: str
+    threads: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LowerBound:
+    """Forget-gate lower bound γ^k of one layer: mean and quantiles over its channels."""
+
+    mean: float
+    q05: float
+    q25: float
+    q50: float
+    q75: float
+    q95: float
+
+
+def lower_bounds(values: Any) -> list[LowerBound]:
+    """Summarise lower bounds of shape (K, d), layer by layer; anything that ``numpy.asarray`` takes."""
+    array = np.asarray(values, dtype=np.float64)
+    quantiles = np.quantile(array, (0.05, 0.25, 0.5, 0.75, 0.95), axis=1).T
+    return [
+        LowerBound(mean=float(row.mean()), q05=q[0], q25=q[1], q50=q[2], q75=q[3], q95=q[4])
+        for row, q in zip(array, quantiles.tolist(), strict=True)
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One run. Fields that may be None are unknown where the run failed before they could be known."""
+
+    schema: int = SCHEMA
+    run: str  # name of the run's folder
+    status: Status  # "chance": trained to the end, but the test accuracy is not above chance beyond noise
+    message: str  # one sentence for people: why it stopped, diverged or failed; may be empty
+    task: str
+    scale: str
+    protocol: str
+    track: Literal["strict", "open"]
+    departures: list[str]  # each departure from the strict track, in words
+    data_fingerprint: str | None
+    model: str  # name in tables
+    target: str  # token mixer
+    parameters: int | None
+    seed: int
+    config: dict[str, Any]  # resolved
+    config_hash: str  # of what decides what is learnt, without the seed: the runs of one cell share it
+    scores: Scores | None
+    chance: float | None  # share of the most frequent class of the test split
+    throughput: Throughput | None
+    memory: Memory | None
+    device: Device
+    versions: dict[str, str]
+    git_commit: str | None  # with "+dirty" where the checkout had changes
+    started: str  # ISO 8601, UTC
+    wall_seconds: float
+    lower_bounds: list[LowerBound] | None
+
+    def __post_init__(self) -> None:
+        if self.status in ("finished", "chance") and self.scores is None:
+            raise ValueError(f"status {self.status!r} needs scores")
+        if self.scores is not None and None in (self.chance, self.parameters, self.data_fingerprint):
+            raise ValueError("a run with scores needs chance, parameters and data_fingerprint")
+        try:
+            offset = datetime.fromisoformat(self.started).utcoffset()
+        except ValueError:
+            offset = None
+        if offset is None or offset.total_seconds() != 0:
+            raise ValueError(f"started is {self.started!r}, not an ISO 8601 time in UTC")
+
+    def save(self, directory: Path) -> Path:
+        """Write ``record.json`` into the run's folder, whole or not at all; return its path."""
+        content = json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False, allow_nan=False)
+        return write_whole(directory / FILE, content + "\n")
+
+
+def _upgraded(data: Any) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise ValueError("the top level is not an object")
+    version = data.get("schema")
+    if type(version) is not int or version < 1:
+        raise ValueError(f"schema is {version!r}, not a version number")
+    if version > SCHEMA:
+        raise ValueError(f"schema {version} is newer than {SCHEMA}, the newest this version reads; update lra-hgrn")
+    for step in range(version, SCHEMA):
+        data = {**UPGRADES[step](data), "schema": step + 1}
+    return data
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def load_record(path: Path) -> Record:
+    """Read a record, of this schema version or an older one.
+
+    Raises:
+        UserError: naming the file and what is wrong with it.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: give the {FILE} of a run.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {error}.") from error
+    try:
+        return decode(Record, _upgraded(json.loads(text, parse_constant=_refuse_constant)))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is not JSON ({error}): run the cell again or delete the file.") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not a valid record: {error}.") from error
+
+
+def load_records(root: Path) -> tuple[list[Record], list[str]]:
+    """Read ``root/*/record.json`` in order of name; return the records and one sentence for each broken file.
+
+    Raises:
+        UserError: ``root`` is not a folder.
+    """
+    if not root.is_dir():
+        raise UserError(f"{root} is not a folder: give the folder that holds the runs.")
+    records: list[Record] = []
+    problems: list[str] = []
+    for path in sorted(root.glob(f"*/{FILE}")):
+        try:
+            records.append(load_record(path))
+        except UserError as error:
+            problems.append(str(error))
+    return records, problems

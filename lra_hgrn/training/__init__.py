@@ -1,0 +1,1 @@
+"""Training one cell: `lra_hgrn.training.run.train` is the way in."""

@@ -1,0 +1,24 @@
+"""From the options of a task to the task."""
+
+from lra_tasks import LRATask, get_task
+
+from lra_hgrn.config import Config
+
+
+def build_task(config: Config) -> LRATask:
+    """Build the task of a configuration, prepared or not; `prepare_data` and `setup` make it usable.
+
+    Raises:
+        TaskError: for an unknown task, scale or protocol.
+    """
+    options = config.task
+    return get_task(options.name)(
+        scale=options.scale,
+        protocol=options.protocol,
+        seed=options.seed,
+        data_dir=options.data_dir,
+        workers=options.workers,
+        batch_size=config.train.batch_size,
+        eval_batch_size=config.train.eval_batch_size,
+        order_seed=config.seed,
+    )

@@ -1,0 +1,88 @@
+"""The LightningModule: loss, metrics and optimiser around a sequence classifier."""
+
+from typing import Any
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from lra_tasks.loader import Batch
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
+
+from lra_hgrn.config import Config, plain
+from lra_hgrn.training.optim import build_optimizer, build_schedule
+
+
+class Classification(L.LightningModule):
+    """Cross-entropy training of ``net(inputs, lengths) -> logits``.
+
+    Metrics accumulate on the device; whoever logs them computes and resets them. Those of the training split are
+    part of the checkpoint, so that a resumed run logs the same rows.
+    """
+
+    def __init__(self, net: nn.Module, n_classes: int, config: Config, total_steps: int) -> None:
+        super().__init__()
+        self.net = net
+        self.config = config
+        self.total_steps = total_steps
+        self.metrics = nn.ModuleDict(
+            {
+                f"{split}_{name}": metric
+                for split in ("train", "val")
+                for name, metric in (
+                    ("loss", MeanMetric(nan_strategy="disable")),  # a NaN must be seen
+                    ("accuracy", MulticlassAccuracy(n_classes, average="micro", validate_args=False)),
+                )
+            }
+        )
+        for name, metric in self.metrics.items():
+            metric.persistent(name.startswith("train"))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        logits = self.net(batch.inputs, batch.lengths)
+        loss = F.cross_entropy(logits.float(), batch.labels)
+        self._count("train", loss.detach(), logits.detach(), batch.labels)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        logits = self.net(batch.inputs, batch.lengths)
+        loss = F.cross_entropy(logits.float(), batch.labels)
+        self._count("val", loss, logits, batch.labels)
+
+    def _count(self, split: str, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        self.metrics[f"{split}_loss"].update(loss, weight=len(labels))  # type: ignore[operator]
+        self.metrics[f"{split}_accuracy"].update(logits, labels)  # type: ignore[operator]
+
+    def pop_metrics(self, split: str) -> tuple[float, float]:
+        """Return loss and accuracy of a split since the last call, and start anew. Synchronises with the device."""
+        loss, accuracy = self.metrics[f"{split}_loss"], self.metrics[f"{split}_accuracy"]
+        values = (float(loss.compute()), float(accuracy.compute()))  # type: ignore[operator]
+        loss.reset()  # type: ignore[operator]
+        accuracy.reset()  # type: ignore[operator]
+        return values
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["lra_config"] = plain(self.config)  # a checkpoint says by itself what it is of
+
+    def configure_optimizers(self) -> Any:
+        optimizer = build_optimizer(self.net, self.config.optim)
+        schedule = build_schedule(optimizer, self.config.optim, self.total_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+@torch.inference_mode()
+def predict(module: Classification, loader: Any, precision: str, progress: Any = None) -> Tensor:
+    """Return the predicted class of every sample of a loader, in its order, on the module's device: (n,) int64."""
+    dtype = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}[precision]
+    training = module.training
+    module.eval()
+    predictions = []
+    for done, batch in enumerate(loader, start=1):
+        inputs, lengths = batch.inputs.to(module.device), batch.lengths.to(module.device)
+        with torch.autocast(module.device.type, dtype=dtype, enabled=dtype is not None):
+            predictions.append(module.net(inputs, lengths).argmax(dim=-1).cpu())
+        if progress is not None:
+            progress(done, len(loader))
+    module.train(training)
+    return torch.cat(predictions)

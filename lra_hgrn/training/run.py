@@ -1,0 +1,257 @@
+"""Train one cell from its configuration to its record."""
+
+import logging
+import time
+import warnings
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from hgrn_kernels import backend_for
+from lra_tasks import LRATask
+from omegaconf import OmegaConf
+
+from lra_hgrn.config import Config, from_plain, identity, plain
+from lra_hgrn.errors import UserError
+from lra_hgrn.models import build_classifier
+from lra_hgrn.progress import Reporter
+from lra_hgrn.results.files import write_whole
+from lra_hgrn.results.predictions import make_predictions
+from lra_hgrn.results.record import (
+    FILE as RECORD,
+)
+from lra_hgrn.results.record import (
+    Device,
+    Memory,
+    Record,
+    Score,
+    Scores,
+    Status,
+    load_record,
+    lower_bounds,
+)
+from lra_hgrn.results.stats import above_chance
+from lra_hgrn.training import environment
+from lra_hgrn.training.checkpoints import BEST, LAST, AtomicCheckpointIO, Checkpoints, Stopped, load_checkpoint
+from lra_hgrn.training.data import build_task
+from lra_hgrn.training.journal import Diverged, Journal
+from lra_hgrn.training.module import Classification, predict
+from lra_hgrn.training.progress import TrainingProgress
+
+CONFIG = "config.yaml"
+PRECISIONS: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+
+
+def train(config: Config, directory: Path, *, resume: bool = False) -> Record:
+    """Train a cell, test it, and write its folder: config, metrics, checkpoints, predictions, record.
+
+    Args:
+        config: the cell.
+        directory: the run's folder, made if missing.
+        resume: go on from ``last.ckpt``; a finished run returns its record.
+
+    Raises:
+        UserError: the folder holds another run, or the configuration cannot be built.
+    """
+    record = _open_directory(config, directory, resume)
+    if record is not None:
+        return record
+    with Reporter(directory, f"{config.model.name} on {config.task.name}") as reporter:
+        return _Run(config, directory, reporter).execute()
+
+
+def _open_directory(config: Config, directory: Path, resume: bool) -> Record | None:
+    """Make or check the run's folder; return the record if the run is finished already."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if (directory / CONFIG).is_file():
+            if not resume:
+                raise UserError(f"{directory} holds a run already: add --resume to go on, or choose another --output.")
+            _check_same_cell(config, directory)
+            if (directory / RECORD).is_file():
+                record = load_record(directory / RECORD)
+                if record.status in ("finished", "chance", "diverged"):
+                    return record
+        else:
+            write_whole(directory / CONFIG, OmegaConf.to_yaml(OmegaConf.create(plain(config))))
+    except OSError as error:
+        raise UserError(f"Cannot write to {directory}: {error.strerror}; choose another --output.") from None
+    return None
+
+
+def _check_same_cell(config: Config, directory: Path) -> None:
+    stored = from_plain(OmegaConf.to_container(OmegaConf.load(directory / CONFIG)), str(directory / CONFIG))
+    if (identity(stored), stored.seed) == (identity(config), config.seed):
+        return
+    old, new = (OmegaConf.create(plain(item)) for item in (stored, config))
+    differing = [
+        f"{section}.{key} was {old[section][key]!r}, now {value!r}"
+        for section in ("task", "model", "optim", "train")
+        for key, value in new[section].items()
+        if old[section].get(key) != value
+    ]
+    reason = "; ".join(differing) or f"seed was {stored.seed}, now {config.seed}"
+    raise UserError(f"{directory} was started with other options ({reason}); choose another --output.")
+
+
+@dataclass
+class _Outcome:
+    status: Status
+    message: str = ""
+
+
+class _Run:
+    """One session of one run: everything that `train` needs along the way."""
+
+    def __init__(self, config: Config, directory: Path, reporter: Reporter) -> None:
+        self.config, self.directory, self.reporter = config, directory, reporter
+        self.started = time.time()
+        if config.train.threads:
+            torch.set_num_threads(config.train.threads)
+        gpu = torch.cuda.is_available() if config.train.accelerator == "auto" else config.train.accelerator == "gpu"
+        if gpu and not torch.cuda.is_available():
+            raise UserError("train.accelerator=gpu, but torch sees no GPU here; use train.accelerator=cpu.")
+        self.device = torch.device("cuda", torch.cuda.current_device()) if gpu else torch.device("cpu")
+        environment.reset_peak_memory(self.device)
+        self.task = self._prepare_task()
+        # Everything random from here on follows from the seed; the data has a seed of its own.
+        L.seed_everything(config.seed, verbose=False)
+        self.net = build_classifier(self.task.spec, config.model)
+        if config.train.compile:
+            self.net.compile()  # the network and not the LightningModule, whose logging breaks the graph
+        self.total_steps = config.train.epochs * len(self.task.train_dataloader())
+        self.module = Classification(self.net, self.task.spec.n_classes, config, self.total_steps)
+        self.journal = Journal(directory, config.train.log_every)
+        self.checkpoints = Checkpoints(directory, config.train.checkpoint_minutes, self.journal)
+
+    def _prepare_task(self) -> LRATask:
+        task = build_task(self.config)
+        task.prepare_data(lambda done, total: self.reporter.update("data", done, total))
+        task.setup("fit")
+        return task
+
+    def execute(self) -> Record:
+        """Train, test and write the record."""
+        outcome = self._fit()
+        scores = self._test() if outcome.status == "finished" else None
+        if scores is not None and not above_chance(scores.best.correct, scores.best.total, self.chance):
+            outcome = _Outcome("chance", "Test accuracy is not above the share of the most frequent class.")
+        record = self._record(outcome, scores)
+        record.save(self.directory)
+        return record
+
+    def _fit(self) -> _Outcome:
+        training = self.config.train
+        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+        progress = TrainingProgress(self.reporter, self.total_steps, self.checkpoints.best_accuracy)
+        trainer = L.Trainer(
+            accelerator=self.device.type,
+            devices=1,
+            precision=PRECISIONS[training.precision],
+            max_epochs=training.epochs,
+            gradient_clip_val=self.config.optim.clip or None,
+            deterministic=training.deterministic,
+            callbacks=[self.journal, self.checkpoints, progress],
+            plugins=[AtomicCheckpointIO()],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            default_root_dir=self.directory,
+        )
+        last = self.directory / LAST
+        try:
+            with warnings.catch_warnings():
+                # lightning 2.6 with torch 2.13, of lightning's own making
+                warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec", category=FutureWarning)
+                trainer.fit(
+                    self.module, datamodule=self.task, ckpt_path=last if last.is_file() else None, weights_only=True
+                )
+        except Diverged as error:
+            return _Outcome("diverged", str(error))
+        except Stopped as error:
+            return _Outcome("stopped", str(error))
+        return _Outcome("finished")
+
+    def _test(self) -> Scores:
+        """Predict the test split once with the last and once with the best checkpoint."""
+        self.module.to(self.device)
+        loader = self.task.test_dataloader()
+        same = self.checkpoints.best == self.checkpoints.last
+        passes = 1 if same else 2
+        predicted = {"last": self._predict(loader, 0, passes)}
+        if same:
+            predicted["best"] = predicted["last"]
+        else:
+            self.module.load_state_dict(load_checkpoint(self.directory / BEST)["state_dict"])
+            predicted["best"] = self._predict(loader, 1, passes)
+        labels = np.concatenate([batch.labels.numpy() for batch in loader])
+        self.chance = float(np.bincount(labels).max() / len(labels))
+        make_predictions(
+            predicted["best"],
+            predicted["last"],
+            labels,
+            fingerprint=self.task.fingerprint,
+            n_classes=self.task.spec.n_classes,
+        ).save(self.directory)
+        return Scores(best=self._score("best", predicted, labels), last=self._score("last", predicted, labels))
+
+    def _score(self, name: str, predicted: dict[str, np.ndarray], labels: np.ndarray) -> Score:
+        at = getattr(self.checkpoints, name)
+        correct = int((predicted[name] == labels).sum())
+        return Score.of(correct, len(labels), val_accuracy=at["accuracy"], epoch=at["epoch"], step=at["step"])
+
+    def _predict(self, loader: Any, nth: int, passes: int) -> np.ndarray:
+        def progress(done: int, total: int) -> None:
+            self.reporter.update("test", nth * total + done, passes * total)
+
+        return predict(self.module, loader, self.config.train.precision, progress).numpy()
+
+    def _record(self, outcome: _Outcome, scores: Scores | None) -> Record:
+        config, net = self.config, self.net
+        bounds = net.lower_bounds()
+        commit = environment.git_commit()
+        return Record(
+            run=self.directory.resolve().name,
+            status=outcome.status,
+            message=outcome.message,
+            task=config.task.name,
+            scale=config.task.scale,
+            protocol=config.task.protocol,
+            track="open" if self._rule_departures() else "strict",
+            departures=[*self.task.card.protocol(config.task.protocol).departures, *self._rule_departures()],
+            data_fingerprint=self.task.fingerprint,
+            model=config.model.name,
+            target=config.model.target,
+            parameters=sum(parameter.numel() for parameter in net.parameters()),
+            seed=config.seed,
+            config=plain(config),
+            config_hash=identity(config),
+            scores=scores,
+            chance=self.chance if scores is not None else None,
+            throughput=self.journal.throughput(config.train.compile),
+            memory=Memory(
+                peak_bytes=environment.peak_memory(self.device),
+                counts="cuda allocated" if self.device.type == "cuda" else "resident set",
+            ),
+            device=Device(
+                name=environment.device_name(self.device),
+                backend=backend_for(self.device),
+                precision=config.train.precision,
+                threads=torch.get_num_threads(),
+            ),
+            versions=environment.versions(),
+            git_commit=commit,
+            started=datetime.fromtimestamp(self.started, UTC).isoformat(timespec="seconds"),
+            wall_seconds=self.journal.seconds(),
+            lower_bounds=None if bounds is None else lower_bounds(bounds.detach().cpu().numpy()),
+        )
+
+    def _rule_departures(self) -> list[str]:
+        """Return what takes this run out of the strict track, in words."""
+        return [] if self.config.model.mask_padding else ["Padding is scanned and counted."]

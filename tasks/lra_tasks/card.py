@@ -1,0 +1,130 @@
+"""What a task is: the card of published facts, its protocols, and the shape of its samples.
+
+Nothing here imports torch, so that cards can be listed quickly.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from lra_tasks.errors import TaskError, nearest
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise TaskError with ``message`` unless ``condition`` holds."""
+    if not condition:
+        raise TaskError(message)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How one line of published code cuts, encodes and splits a task, and where ours departs from it."""
+
+    name: str
+    encoding: str  # one phrase: what a step of the input is
+    vocab_size: int  # ids of a token, 0 for values
+    max_length: int  # steps of the longest input, end mark included
+    departures: tuple[str, ...] = ()  # from the published code, each one sentence
+
+    def __post_init__(self) -> None:
+        require(bool(self.name and self.encoding), "A protocol needs a name and an encoding.")
+        require(self.vocab_size >= 0, f"Protocol {self.name!r}: vocab_size must be 0 (values) or more.")
+        require(self.max_length > 0, f"Protocol {self.name!r}: max_length must be positive.")
+        require(all(text.strip() for text in self.departures), f"Protocol {self.name!r}: a departure may not be empty.")
+
+
+@dataclass(frozen=True)
+class TaskCard:
+    """The published facts of a task. ``version`` goes up whenever the samples of a prepared task change."""
+
+    title: str
+    summary: str  # one sentence: what is asked of a model
+    source: str  # paper and origin of the data
+    licence: str
+    url: str
+    train: int  # published number of samples in each split
+    val: int
+    test: int
+    classes: int
+    lengths: tuple[int, int]  # steps of the shortest and longest sample, without end mark
+    protocols: tuple[Protocol, ...]
+    version: int = 1
+
+    def __post_init__(self) -> None:
+        for field in ("title", "summary", "source", "licence", "url"):
+            require(bool(getattr(self, field).strip()), f"Task card {self.title!r}: {field} is empty.")
+        require(min(self.train, self.val, self.test) >= 0, f"Task card {self.title!r}: a split size is negative.")
+        require(self.classes >= 2, f"Task card {self.title!r}: a task has at least two classes.")
+        shortest, longest = self.lengths
+        require(0 < shortest <= longest, f"Task card {self.title!r}: lengths must be (shortest, longest).")
+        names = [protocol.name for protocol in self.protocols]
+        require(bool(names), f"Task card {self.title!r}: name at least one protocol.")
+        require(len(set(names)) == len(names), f"Task card {self.title!r}: a protocol is named twice.")
+        require(self.version >= 1, f"Task card {self.title!r}: version starts at 1.")
+
+    def protocol(self, name: str) -> Protocol:
+        """Return the protocol called ``name``.
+
+        Raises:
+            TaskError: the task has no such protocol.
+        """
+        for protocol in self.protocols:
+            if protocol.name == name:
+                return protocol
+        names = [protocol.name for protocol in self.protocols]
+        raise TaskError(f"{self.title} has no protocol {name!r}; it has {', '.join(names)}.{nearest(name, names)}")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A named size of a task; a task adds the parameters of its generator in a subclass."""
+
+    train: int  # samples in each split
+    val: int
+    test: int
+
+    def __post_init__(self) -> None:
+        require(min(self.train, self.val, self.test) >= 0, "A split size is negative.")
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Samples in each split, by name."""
+        return {"train": self.train, "val": self.val, "test": self.test}
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """The shape of a task's samples: all that a model needs to know of it."""
+
+    name: str
+    inputs: Literal["tokens", "values"]
+    vocab_size: int  # ids of a token, padding (0) included; 0 for values
+    n_classes: int
+    max_length: int  # steps of the longest input
+    documents: Literal[1, 2] = 1  # inputs of one sample
+
+    def __post_init__(self) -> None:
+        require(self.inputs in ("tokens", "values"), f"{self.name}: inputs are 'tokens' or 'values'.")
+        tokens = self.inputs == "tokens"
+        require((self.vocab_size > 0) == tokens, f"{self.name}: vocab_size is the number of tokens, 0 for values.")
+        require(self.n_classes >= 2, f"{self.name}: a task has at least two classes.")
+        require(self.max_length > 0, f"{self.name}: max_length must be positive.")
+        require(self.vocab_size <= 65_536, f"{self.name}: more than 65,536 ids cannot be stored.")
+        require(self.documents in (1, 2), f"{self.name}: a sample has one or two documents.")
+
+
+def markdown_table(cards: Mapping[str, TaskCard]) -> str:
+    """Return the table of ``cards`` (by task name) that stands in this package's README."""
+    rows = [
+        "| task | asked | train / val / test | classes | steps | protocol: a step | version |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, card in cards.items():
+        shortest, longest = card.lengths
+        steps = f"{longest:,}" if shortest == longest else f"{shortest:,}–{longest:,}"
+        encodings = "<br>".join(f"{protocol.name}: {protocol.encoding}" for protocol in card.protocols)
+        sizes = f"{card.train:,} / {card.val:,} / {card.test:,}"
+        rows.append(
+            f"| `{name}` | {card.summary} | {sizes} | {card.classes} | {steps} | {encodings} | {card.version} |"
+        )
+    return "\n".join(rows) + "\n"

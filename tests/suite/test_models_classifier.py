@@ -1,0 +1,306 @@
+"""The classifier's contract, for every registered token mixer: padding, gradients, causality, determinism."""
+
+import copy
+
+import pytest
+import torch
+from lra_tasks import TaskSpec
+from torch import nn
+
+from lra_hgrn.config import ModelConfig
+from lra_hgrn.errors import UserError
+from lra_hgrn.models import build_classifier, mixer_names, parameter_groups
+from lra_hgrn.models.registry import build_mixer
+
+TEXT = TaskSpec("text", "tokens", vocab_size=12, n_classes=3, max_length=32)
+PAIRS = TaskSpec("pairs", "tokens", vocab_size=12, n_classes=2, max_length=32, documents=2)
+PIXELS = TaskSpec("pixels", "values", vocab_size=0, n_classes=4, max_length=16)
+MIXERS = [(name, {}) for name in mixer_names()] + [
+    ("hgru", {"causal": True}),
+    ("hgru", {"complex": False, "output": "paper"}),
+    ("attention", {"causal": True, "rotary": True}),
+    ("torch.nn.GRU", {"hidden_size": 8, "batch_first": True}),
+]
+CAUSAL = [(target, kwargs) for target, kwargs in MIXERS if kwargs.get("causal") or target == "torch.nn.GRU"]
+LENGTHS = torch.tensor([9, 1, 5])
+
+
+def build(spec=TEXT, target="hgru", kwargs=None, seed=0, **options):
+    torch.manual_seed(seed)
+    config = ModelConfig(name="x", target=target, kwargs=kwargs or {}, **{"layers": 2, "d_model": 8, **options})
+    return build_classifier(spec, config)
+
+
+def tokens(lengths=LENGTHS, length=9, pad=0):
+    torch.manual_seed(1)
+    inputs = torch.randint(1, 12, (len(lengths), length))
+    return inputs.masked_fill(torch.arange(length) >= lengths[:, None], pad)
+
+
+def settle(net):
+    """Give batch norms running statistics that are not their initial ones, and evaluate."""
+    for name, buffer in net.named_buffers():
+        if "running" in name:
+            buffer.copy_(torch.rand_like(buffer) + 0.5)
+    return net.eval()
+
+
+@pytest.mark.parametrize("norm", ["layer", "batch", "rms"])
+@pytest.mark.parametrize(("target", "kwargs"), MIXERS, ids=str)
+def test_neither_padding_nor_batch_mates_change_logits(target, kwargs, norm):
+    net = settle(build(target=target, kwargs=kwargs, norm=norm, positions="learned"))
+    inputs = tokens()
+    together = net(inputs, LENGTHS)
+    alone = torch.cat([net(row[None, :n], n[None]) for row, n in zip(inputs, LENGTHS, strict=True)])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+    more = torch.cat([tokens(pad=7), torch.full((3, 6), 5)], dim=1)  # more padding, and not of zeros
+    torch.testing.assert_close(net(more, LENGTHS), alone, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(net(tokens(pad=7), torch.full((3,), 9)), alone, atol=1e-3)  # those tokens do count
+
+
+@pytest.mark.parametrize(("target", "kwargs"), MIXERS, ids=str)
+def test_padding_changes_no_training_step_with_batch_norm(target, kwargs):
+    net = build(target=target, kwargs=kwargs, norm="batch")
+    twin = copy.deepcopy(net)
+    a = net(tokens(), LENGTHS)
+    b = twin(torch.cat([tokens(pad=7), torch.full((3, 6), 5)], dim=1), LENGTHS)
+    torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    a.square().sum().backward()
+    b.square().sum().backward()
+    for (name, p), q in zip(net.named_parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(p.grad, q.grad, rtol=1e-3, atol=1e-4, msg=name)
+    for (name, p), q in zip(net.named_buffers(), twin.buffers(), strict=True):
+        torch.testing.assert_close(p, q, msg=name)
+
+
+def test_published_way_scans_padding_but_pools_the_true_length():
+    inputs = tokens()
+    for target, kwargs in (("hgru", {}), ("attention", {})):
+        padded, masked = (settle(build(target=target, kwargs=kwargs, mask_padding=flag)) for flag in (False, True))
+        a, b = padded(inputs, LENGTHS), masked(inputs, LENGTHS)
+        torch.testing.assert_close(a[0], b[0])  # the longest has no padding
+        assert not torch.allclose(a[1:], b[1:], atol=1e-3)
+    # A causal mixer does not see the padding behind a text, so only a pooling over padding could tell the two apart.
+    padded, masked = (settle(build(kwargs={"causal": True}, mask_padding=flag)) for flag in (False, True))
+    torch.testing.assert_close(padded(inputs, LENGTHS), masked(inputs, LENGTHS))
+
+
+def test_published_way_counts_padding_in_batch_norm():
+    counted, masked = (build(norm="batch", mask_padding=flag) for flag in (False, True))
+    counted(tokens(), LENGTHS), masked(tokens(), LENGTHS)
+    assert not torch.allclose(counted.blocks[0].token_norm.running_mean, masked.blocks[0].token_norm.running_mean)
+
+
+@pytest.mark.parametrize("spec", [TEXT, PAIRS, PIXELS], ids=lambda spec: spec.name)
+@pytest.mark.parametrize(("target", "kwargs"), MIXERS, ids=str)
+def test_gradient_reaches_every_parameter(target, kwargs, spec):
+    net = build(spec, target, kwargs, norm="batch", positions="learned", dropout=0.1)
+    inputs = torch.rand(4, 16) if spec is PIXELS else tokens(torch.tensor([9, 1, 5, 9]))
+    lengths = torch.tensor([16] * 4 if spec is PIXELS else [9, 1, 5, 9])
+    logits = net(inputs, lengths)
+    assert logits.shape == (4 // spec.documents, spec.n_classes)
+    # Not a sum of squares: after batch norm that is nearly constant and some gradients would vanish.
+    (logits * torch.randn_like(logits)).sum().backward()
+    dead = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
+    assert not dead
+    assert sum(p.numel() for g in parameter_groups(net).values() for p in g) == sum(p.numel() for p in net.parameters())
+
+
+@pytest.mark.parametrize(("target", "kwargs"), CAUSAL, ids=str)
+def test_causal_mixers_do_not_look_ahead(target, kwargs):
+    torch.manual_seed(0)
+    mixer = build_mixer(target, 8, kwargs).eval()
+    x = torch.randn(2, 10, 8)
+    changed = x.clone()
+    changed[:, 6:] += 1
+
+    def run(x):
+        y = mixer(x)
+        return y[0] if isinstance(y, tuple) else y
+
+    torch.testing.assert_close(run(x)[:, :6], run(changed)[:, :6], rtol=0, atol=1e-6)
+    assert not torch.allclose(run(x)[:, 6:], run(changed)[:, 6:], atol=1e-3)
+
+
+@pytest.mark.parametrize("target", mixer_names())
+def test_mixers_look_both_ways_by_default(target):
+    torch.manual_seed(0)
+    mixer, x = build_mixer(target, 8, {}), torch.randn(1, 10, 8)
+    changed = x.clone()
+    changed[:, 5] += 1
+    assert ((mixer(x) - mixer(changed)).abs().amax(-1) > 1e-6).all()
+
+
+@pytest.mark.parametrize(("target", "kwargs"), MIXERS, ids=str)
+def test_state_dict_holds_the_whole_model(target, kwargs):
+    options = {"target": target, "kwargs": kwargs, "norm": "batch", "positions": "sinusoidal"}
+    net, other = settle(build(**options)), build(seed=5, **options).eval()
+    inputs = tokens()
+    assert not torch.equal(net(inputs, LENGTHS), other(inputs, LENGTHS))
+    other.load_state_dict(net.state_dict())
+    assert torch.equal(net(inputs, LENGTHS), other(inputs, LENGTHS))
+
+
+@pytest.mark.parametrize(("target", "kwargs"), MIXERS, ids=str)
+def test_construction_depends_on_the_seed_only(target, kwargs):
+    a, b, c = (build(target=target, kwargs=kwargs, positions="learned", seed=seed).state_dict() for seed in (0, 0, 1))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert not all(torch.equal(a[name], c[name]) for name in a)
+
+
+@pytest.mark.parametrize(("target", "kwargs"), MIXERS, ids=str)
+def test_shortest_inputs(target, kwargs):
+    net = build(target=target, kwargs=kwargs, norm="batch")
+    assert net(torch.tensor([[3]]), torch.tensor([1])).isfinite().all()  # one sample of one step, training
+    empty = settle(net)(torch.zeros(2, 4, dtype=torch.int64), torch.tensor([0, 4]))
+    assert empty.isfinite().all()
+
+
+def test_pair_of_documents():
+    """Each document is encoded by itself; exchanging the documents of a pair exchanges u and v."""
+    net = build(PAIRS).eval()
+    vectors = []
+    net.head.register_forward_pre_hook(lambda module, args: vectors.append(args[0]))
+    lengths = torch.tensor([9, 3, 4, 7])
+    inputs = tokens(lengths)
+    logits, swapped = net(inputs, lengths), net(inputs.roll(2, 0), lengths.roll(2, 0))
+    torch.testing.assert_close(vectors[1], vectors[0].roll(2, 0))
+    assert not torch.allclose(logits, swapped, atol=1e-4)
+    u, v = vectors[0][:2], vectors[0][2:]
+    torch.testing.assert_close(logits, net.head.mlp(torch.cat([u, v, u - v, u * v], dim=-1)))
+    for i in range(2):  # the pairs do not mix
+        pair = torch.tensor([i, i + 2])
+        torch.testing.assert_close(net(inputs[pair], lengths[pair]), logits[i : i + 1], rtol=1e-4, atol=1e-5)
+
+
+def test_pixels_are_pooled_over_the_whole_image():
+    net = build(PIXELS).eval()
+    values = torch.rand(2, 16)
+    vectors = []
+    net.norm.register_forward_hook(lambda module, args, output: vectors.append(output))
+    logits = net(values, torch.tensor([16, 16]))
+    torch.testing.assert_close(logits, net.head(vectors[0].mean(1)))
+
+
+def test_lower_bounds_are_reported_per_layer():
+    bounds = build(layers=4).lower_bounds()
+    assert bounds.shape == (4, 8)
+    assert (bounds[0] == 0).all()
+    assert (bounds.diff(dim=0) > 0).all()
+    assert build(kwargs={"lower_bound": False}).lower_bounds() is None
+    assert build(target="attention").lower_bounds() is None
+
+
+def test_lower_bound_reaches_the_layers():
+    net, without = build(layers=3).eval(), build(layers=3, kwargs={"lower_bound": False}).eval()
+    without.load_state_dict(net.state_dict(), strict=False)
+    a, b = net(tokens(), LENGTHS), without(tokens(), LENGTHS)
+    assert not torch.allclose(a, b, atol=1e-3)
+    with torch.no_grad():
+        net.lower_bound.gamma[-1] = 40.0  # all of the softmax lies on the last layer: every bound is 0
+    torch.testing.assert_close(net(tokens(), LENGTHS), b)
+
+
+@pytest.mark.parametrize("options", [{"d_model": 0}, {"layers": 0}, {"expansion": 0.01}])
+def test_sizes_must_be_positive(options):
+    with pytest.raises(UserError, match="at least 1"):
+        build(**options)
+
+
+def test_dropout_acts_in_training_only():
+    inputs = tokens()
+    for options in ({"dropout": 0.5}, {"position_dropout": 0.5}):
+        net = build(**options)
+        assert not torch.equal(net(inputs, LENGTHS), net(inputs, LENGTHS))
+        net.eval()
+        assert torch.equal(net(inputs, LENGTHS), net(inputs, LENGTHS))
+
+
+@pytest.mark.parametrize("norm", ["layer", "batch", "rms"])
+@pytest.mark.parametrize(("target", "kwargs"), MIXERS[:-1], ids=str)
+def test_autocast(target, kwargs, norm):
+    net = build(target=target, kwargs=kwargs, norm=norm, positions="sinusoidal")
+    exact = net(tokens(), LENGTHS)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = net(tokens(), LENGTHS)
+    torch.testing.assert_close(logits.float(), exact, rtol=0.1, atol=0.1)
+    logits.float().square().sum().backward()
+    assert all(p.grad.isfinite().all() for p in net.parameters())
+
+
+@pytest.mark.parametrize("target", mixer_names())
+@pytest.mark.parametrize("spec", [PAIRS, PIXELS], ids=lambda spec: spec.name)
+def test_forward_is_one_graph(spec, target):
+    torch.compiler.reset()
+    net = settle(build(spec, target, norm="batch", positions="sinusoidal"))
+    lengths = torch.tensor([11, 16, 3, 16])
+    inputs = torch.rand(4, 16) if spec is PIXELS else tokens(lengths, 16)
+    traced = torch.compile(net, fullgraph=True, backend="eager")
+    torch.testing.assert_close(traced(inputs, lengths), net(inputs, lengths))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # inductor's own
+@pytest.mark.parametrize(("spec", "target"), [(PAIRS, "hgru"), (PIXELS, "attention")])
+def test_compiled_classifier_has_the_same_logits_and_gradients(spec, target):
+    torch.compiler.reset()
+    net = build(spec, target, norm="batch", positions="sinusoidal")
+    twin = copy.deepcopy(net)
+    compiled = torch.compile(twin, fullgraph=True)
+    for length in (16, 11):  # the second length recompiles with a dynamic one
+        lengths = torch.tensor([length, 3, length, 7])
+        inputs = torch.rand(4, length) if spec is PIXELS else tokens(lengths, length)
+        a, b = net(inputs, lengths), compiled(inputs, lengths)
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+        a.square().sum().backward()
+        b.square().sum().backward()
+    for (name, p), q in zip(net.named_parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(p.grad, q.grad, rtol=1e-2, atol=1e-3, msg=name)
+
+
+class Sieve(nn.Module):
+    """A user's mixer that takes the mask, and refuses to work without it."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.map = nn.Linear(width, width)
+
+    def forward(self, x, mask):
+        assert mask.dtype == torch.bool
+        mean = (x * mask[..., None]).sum(1, keepdim=True) / mask.sum(1)[:, None, None]
+        return self.map(mean.expand_as(x))
+
+
+class Convolution(nn.Conv1d):
+    """A user's mixer that takes no mask: it sees zeros in the place of padding, as at a sequence's end."""
+
+    def __init__(self, width, kernel=3):
+        super().__init__(width, width, kernel, padding="same")
+
+    def forward(self, x):
+        return super().forward(x.transpose(1, 2)).transpose(1, 2)
+
+
+class Narrow(nn.Linear):
+    def __init__(self, width):
+        super().__init__(width, width // 2)
+
+
+@pytest.mark.parametrize("cls", [Sieve, Convolution])
+def test_user_mixers_see_no_padding(cls, monkeypatch):
+    monkeypatch.setattr("lra_hgrn.models.registry._MIXERS", {"mine": cls})
+    net = settle(build(target="mine"))
+    together = net(tokens(pad=7), LENGTHS)
+    alone = torch.cat([net(row[None, :n], n[None]) for row, n in zip(tokens(), LENGTHS, strict=True)])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_wrong_shape_is_told(monkeypatch):
+    monkeypatch.setattr("lra_hgrn.models.registry._MIXERS", {"mine": Narrow})
+    with pytest.raises(UserError, match=r"Narrow returned shape \(3, 9, 4\) .* shape \(3, 9, 8\)"):
+        build(target="mine")(tokens(), LENGTHS)
+
+
+def test_recurrent_layers_that_run_along_the_batch_are_refused():
+    with pytest.raises(UserError, match="batch_first=true"):
+        build(target="torch.nn.LSTM", kwargs={"hidden_size": 8})

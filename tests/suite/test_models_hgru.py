@@ -1,0 +1,206 @@
+"""HGRU and the whole classifier against the published formulas, written a second time in numpy, one step at a time."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from lra_tasks import TaskSpec
+
+from lra_hgrn.config import ModelConfig
+from lra_hgrn.models import build_classifier, parameter_groups
+from lra_hgrn.models.lower_bound import LowerBound
+from lra_hgrn.models.mixers import hgru
+from lra_hgrn.models.mixers.hgru import HGRU
+
+VARIANTS = [
+    {},
+    {"share_theta": True},
+    {"causal": True},
+    {"complex": False},
+    {"complex": False, "causal": True},
+    {"output": "paper"},
+    {"output": "paper", "complex": False},
+    {"output_gate": False},
+    {"input_forget": False},
+]
+
+
+def arrays(module):
+    return {name: p.detach().double().numpy() for name, p in module.named_parameters()}
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def silu(x):
+    return x * sigmoid(x)
+
+
+def layer_norm(x, p, name):
+    x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
+    return x * p[f"{name}.weight"] + p[f"{name}.bias"]
+
+
+def linear(x, p, name):
+    return x @ p[f"{name}.weight"].T + p[f"{name}.bias"]
+
+
+def published_hgru(p, x, gamma, prefix="", complex=True, causal=False, output="released", **ablation):
+    """HGRU on one sequence x (L, d) without padding, after the table of formulas of the paper."""
+    p = {name.removeprefix(prefix): value for name, value in p.items() if name.startswith(prefix)}
+    length, d = x.shape
+    state = 2 * d if complex else d
+    z = linear(x, p, "in_proj")
+    c, z = silu(z[:, :state]), z[:, state:]
+    if ablation.get("output_gate", True):
+        g, z = silu(z[:, :state]), z[:, state:]
+    mu = sigmoid(z) if ablation.get("input_forget", True) else np.tile(sigmoid(p["forget"]), (length, 1))
+    lam = gamma + (1 - gamma) * mu
+    if complex:
+        c = c[:, :d] + 1j * c[:, d:]
+
+    def run(theta, steps):
+        h, states = np.zeros(d, dtype=c.dtype), {}
+        for t in steps:
+            turn = np.exp(1j * theta) if complex else 1
+            h = lam[t] * turn * h + (1 - lam[t]) * c[t]
+            states[t] = h
+        return np.stack([states[t] for t in range(length)])
+
+    theta = p.get("theta")
+    h = run(theta[0] if complex else None, range(length))
+    if not causal:
+        h = h + run(theta[-1] if complex else None, reversed(range(length)))
+    h = np.concatenate([h.real, h.imag], axis=-1) if complex else h
+    if not ablation.get("output_gate", True):
+        mixed = layer_norm(h, p, "norm")
+    elif output == "released":
+        mixed = layer_norm(h, p, "norm") * g
+    else:
+        mixed = layer_norm(g * h, p, "norm")
+    return linear(mixed, p, "out_proj")
+
+
+@pytest.mark.parametrize("options", VARIANTS, ids=str)
+def test_hgru_is_the_published_unit(options):
+    torch.manual_seed(0)
+    mixer = HGRU(6, **options).double()
+    with torch.no_grad():  # away from the initial values, so that every parameter counts
+        for parameter in mixer.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    x, gamma = torch.randn(2, 11, 6).double(), torch.rand(6).double()
+    want = [published_hgru(arrays(mixer), sample.numpy(), gamma.numpy(), **options) for sample in x]
+    np.testing.assert_allclose(mixer(x, lower_bound=gamma).detach(), np.stack(want), rtol=1e-9, atol=1e-10)
+    want = [published_hgru(arrays(mixer), sample.numpy(), 0, **options) for sample in x]
+    np.testing.assert_allclose(mixer(x).detach(), np.stack(want), rtol=1e-9, atol=1e-10)
+
+
+def test_each_option_changes_the_unit():
+    outputs = []
+    for options in VARIANTS:
+        torch.manual_seed(0)
+        mixer = HGRU(6, **options).double()
+        if "theta" in dict(mixer.named_parameters()):
+            with torch.no_grad():
+                mixer.theta += torch.arange(len(mixer.theta))[:, None]
+        with torch.no_grad():
+            mixer.norm.weight.copy_(torch.arange(mixer.norm.weight.numel()))
+        outputs.append(mixer(torch.ones(1, 4, 6).double()))
+    for i, a in enumerate(outputs):
+        assert not any(torch.allclose(a, b) for b in outputs[:i]), VARIANTS[i]
+
+
+def test_theta_starts_at_the_published_frequencies():
+    theta = HGRU(4).theta
+    want = [10000 ** (-2 * j / 4) for j in range(4)]
+    np.testing.assert_allclose(theta.detach(), [want, want], rtol=1e-6)
+    assert HGRU(4, share_theta=True).theta.shape == HGRU(4, causal=True).theta.shape == (1, 4)
+
+
+def test_lower_bounds_grow_from_zero_and_stay_under_one():
+    bound = LowerBound(4, 3)
+    np.testing.assert_allclose(bound().detach(), np.outer([0, 0.25, 0.5, 0.75], np.ones(3)), atol=1e-6)
+    with torch.no_grad():
+        bound.gamma.copy_(torch.randn(4, 3))
+    shares = np.exp(bound.gamma.detach().numpy())
+    shares /= shares.sum(0)
+    want = [shares[:k].sum(0) for k in range(4)]
+    np.testing.assert_allclose(bound().detach(), want, rtol=1e-5)
+
+
+def test_one_minus_lambda_keeps_its_digits():
+    mixer = HGRU(2)
+    forget = torch.full((2,), 30.0)
+    _, write = mixer._gates(forget, torch.full((2,), 0.5))
+    np.testing.assert_allclose(write, 0.5 / (1 + math.exp(30)), rtol=1e-5)
+
+
+def test_gates_and_scan_stay_in_float32_under_autocast(monkeypatch):
+    seen = []
+
+    def spy(x, gate, **options):
+        seen.append((x.dtype, gate.dtype))
+        return scan(x, gate, **options)
+
+    scan = hgru.scan
+    monkeypatch.setattr(hgru, "scan", spy)
+    with torch.autocast("cpu", torch.bfloat16):
+        HGRU(8)(torch.randn(2, 5, 8), lower_bound=torch.rand(8))
+    assert seen == [(torch.float32, torch.float32)] * 2
+
+
+def published_classifier(p, first, second, layers, d):
+    """Logits of one pair of documents: embedding, sinusoids, pre-norm blocks, lower bounds, pooling, head."""
+    shares = np.exp(p["lower_bound.gamma"])
+    shares /= shares.sum(0)
+    pooled = []
+    for tokens in (first, second):
+        x = p["embedding.tokens.weight"][tokens]
+        for t in range(len(tokens)):
+            for i in range(0, d, 2):
+                x[t, i] += math.sin(t / 10000 ** (i / d))
+                x[t, i + 1] += math.cos(t / 10000 ** (i / d))
+        for k in range(layers):
+            block = f"blocks.{k}"
+            gamma = sum((shares[j] for j in range(k)), np.zeros(d))
+            x = x + published_hgru(p, layer_norm(x, p, f"{block}.token_norm"), gamma, f"{block}.token_mixer.")
+            w1, w2 = np.split(p[f"{block}.channel_mixer.in_proj.weight"], 2)
+            y = layer_norm(x, p, f"{block}.channel_norm")
+            x = x + (silu(y @ w1.T) * (y @ w2.T)) @ p[f"{block}.channel_mixer.out_proj.weight"].T
+        pooled.append(layer_norm(x, p, "norm").mean(0))
+    u, v = pooled
+    hidden = np.maximum(linear(np.concatenate([u, v, u - v, u * v]), p, "head.mlp.0"), 0)
+    return linear(hidden, p, "head.mlp.2")
+
+
+def test_classifier_is_the_published_model():
+    torch.manual_seed(0)
+    spec = TaskSpec("pairs", "tokens", vocab_size=11, n_classes=2, max_length=16, documents=2)
+    config = ModelConfig(name="hgrn", layers=3, d_model=6, expansion=2, positions="sinusoidal")
+    net = build_classifier(spec, config).double()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    lengths = torch.tensor([9, 4, 5, 12])  # two pairs: (9, 5) and (4, 12)
+    inputs = torch.randint(1, 11, (4, 12))
+    inputs[torch.arange(12) >= lengths[:, None]] = 0
+    documents = [row[:length].numpy() for row, length in zip(inputs, lengths, strict=True)]
+    want = [published_classifier(arrays(net), documents[i], documents[i + 2], 3, 6) for i in range(2)]
+    # The table of positions is float32.
+    np.testing.assert_allclose(net(inputs, lengths).detach(), want, rtol=1e-5, atol=1e-6)
+
+
+def test_recurrence_parameters_are_theta_gamma_and_constant_gates():
+    spec = TaskSpec("text", "tokens", vocab_size=11, n_classes=2, max_length=16)
+    net = build_classifier(spec, ModelConfig(name="x", kwargs={"input_forget": False}, positions="learned"))
+    names = {id(p): name for name, p in net.named_parameters()}
+    groups = {kind: {names[id(p)] for p in group} for kind, group in parameter_groups(net).items()}
+    assert groups["recurrence"] == {
+        "lower_bound.gamma",
+        *(f"blocks.{k}.token_mixer.{name}" for k in range(2) for name in ("theta", "forget")),
+    }
+    assert {"embedding.table", "embedding.tokens.weight", "head.weight"} <= groups["decay"]
+    assert {"norm.weight", "norm.bias", "head.bias"} <= groups["no_decay"]
+    assert sum(map(len, groups.values())) == len(names)

@@ -1,0 +1,119 @@
+"""Cards, names and the contract of a registered task."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import lra_tasks
+import pytest
+from lra_tasks import Protocol, TaskCard, TaskError, TaskSpec
+from lra_tasks.card import markdown_table
+from lra_tasks.cards import LISTOPS
+
+README = Path(__file__).parents[2] / "tasks" / "README.md"
+
+
+def test_names_and_cards_need_no_heavy_import():
+    code = (
+        "import sys, lra_tasks; lra_tasks.task_cards(); lra_tasks.get_card('listops')\n"
+        "assert not {'torch', 'lightning', 'numba', 'PIL', 'matplotlib'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_readme_table_is_the_generated_one():
+    before, table, after = README.read_text(encoding="utf-8").split("<!-- cards -->\n")
+    assert before
+    assert after
+    assert table == markdown_table(lra_tasks.task_cards())
+
+
+def test_published_facts():
+    sizes = {name: (card.train, card.val, card.test) for name, card in lra_tasks.task_cards().items()}
+    assert sizes["listops"] == (96_000, 2_000, 2_000)
+    assert sizes["pathfinder"] == sizes["pathx"] == (160_000, 20_000, 20_000)
+    assert LISTOPS.protocol("s4").vocab_size == 18
+    assert LISTOPS.lengths == (501, 1999)
+
+
+@pytest.mark.parametrize("name", lra_tasks.task_names())
+def test_contract(name, tmp_path):
+    cls = lra_tasks.get_task(name)
+    card = lra_tasks.get_card(name)
+    assert cls.name == name
+    assert cls.card is card
+    assert {"tiny", "small", "full"} == set(cls.scales)
+    full = cls(data_dir=tmp_path)
+    assert full.parameters.sizes == {"train": card.train, "val": card.val, "test": card.test}
+    for protocol in card.protocols:
+        spec = cls(protocol=protocol.name, data_dir=tmp_path).spec
+        assert (spec.name, spec.n_classes) == (name, card.classes)
+        assert (spec.vocab_size, spec.max_length) == (protocol.vocab_size, protocol.max_length)
+    assert len({cls(scale=scale, data_dir=tmp_path).folder for scale in cls.scales}) == 3
+    with pytest.raises(TaskError, match="not prepared"):
+        full.setup()
+    with pytest.raises(TaskError, match="not set up"):
+        full.train_dataloader()
+
+
+def test_bad_arguments_get_a_sentence(tmp_path):
+    cls = lra_tasks.get_task("listops")
+    with pytest.raises(TaskError, match=r"no scale 'tinny'; it has .* Did you mean 'tiny'"):
+        cls(scale="tinny")
+    with pytest.raises(TaskError, match="no protocol 's5'"):
+        cls(protocol="s5")
+    for option in ("seed", "workers", "batch_size", "eval_batch_size", "order_seed"):
+        with pytest.raises(TaskError, match=option):
+            cls(**{option: -1})
+
+
+def test_lookups_that_fail():
+    with pytest.raises(TaskError, match=r"no task 'listop'.* Did you mean 'listops'"):
+        lra_tasks.get_task("listop")
+    with pytest.raises(TaskError, match=r"cannot be imported"):
+        lra_tasks.get_task("no_such_package.Task")
+    with pytest.raises(TaskError, match="not a subclass"):
+        lra_tasks.get_task("lra_tasks.card.TaskCard")
+    with pytest.raises(TaskError, match="taken"):
+        lra_tasks.register_task("listops", "a.B", LISTOPS)
+    with pytest.raises(TaskError, match="no dot"):
+        lra_tasks.register_task("a.b", "a.B", LISTOPS)
+    assert lra_tasks.get_task("lra_tasks.listops.ListOps") is lra_tasks.get_task("listops")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"title": " "},
+        {"val": -1},
+        {"classes": 1},
+        {"lengths": (5, 4)},
+        {"protocols": ()},
+        {"protocols": LISTOPS.protocols * 2},
+        {"version": 0},
+    ],
+)
+def test_card_is_validated(change):
+    with pytest.raises(TaskError):
+        dataclasses.replace(LISTOPS, **change)
+
+
+def test_protocol_and_spec_are_validated():
+    with pytest.raises(TaskError):
+        Protocol("s4", "", 18, 2000)
+    with pytest.raises(TaskError):
+        Protocol("s4", "symbols", 18, 2000, departures=(" ",))
+    with pytest.raises(TaskError, match="vocab_size"):
+        TaskSpec("a", "values", 18, 10, 100)
+    with pytest.raises(TaskError, match="one or two"):
+        TaskSpec("a", "tokens", 18, 10, 100, documents=3)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        LISTOPS.train = 1
+
+
+def test_table_tells_a_range_of_lengths_from_one_length():
+    card = TaskCard("A", "What", "s", "l", "u", 1000, 2, 3, 2, (4, 4), (Protocol("p", "bytes", 256, 4),), 7)
+    row = markdown_table({"a": card}).splitlines()[-1]
+    assert row == "| `a` | What | 1,000 / 2 / 3 | 2 | 4 | p: bytes | 7 |"
+    assert "| 4–5 |" in markdown_table({"a": dataclasses.replace(card, lengths=(4, 5))})
