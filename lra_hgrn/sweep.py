@@ -11,11 +11,10 @@ from typing import Any
 
 from lra_hgrn.errors import UserError
 from lra_hgrn.progress import bar, read_progress
-from lra_hgrn.results.record import Record
+from lra_hgrn.results.record import FINAL, Record
 from lra_hgrn.suite import Job, Suite
 
 LOG = "log.txt"
-DONE = ("finished", "chance", "diverged")  # further training cannot change these
 
 
 class Stopped(Exception):
@@ -25,7 +24,7 @@ class Stopped(Exception):
 def missing(suite: Suite, runs: Path) -> list[Job]:
     """Return the jobs that have no final record; a record that cannot be read is an error, not a missing cell."""
     jobs = [(job, job.record(runs)) for job in suite.jobs]
-    return [job for job, record in jobs if record is None or record.status not in DONE]
+    return [job for job, record in jobs if record is None or record.status not in FINAL]
 
 
 def sweep(suite: Suite, runs: Path) -> list[str]:
@@ -85,7 +84,7 @@ def _run(job: Job, runs: Path, show: "_Display") -> tuple[Record | None, str | N
                 process.wait()
             raise Stopped(f"Stopped in {directory.name}; the same command goes on.") from None
     record = job.record(runs)
-    if process.returncode == 0 or (record is not None and record.status in DONE):
+    if process.returncode == 0 or (record is not None and record.status in FINAL):
         return record, None
     return record, f"{directory.name} failed (exit {process.returncode}): {_last_line(directory / LOG)}"
 

@@ -21,10 +21,12 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import cfunc, njit, types
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
-from numba.extending import intrinsic
+from numba.extending import intrinsic as _typed_intrinsic
+
+intrinsic: Any = _typed_intrinsic  # numba drops the first argument, which mypy cannot know
 
 _BLOCK = types.void(types.CPointer(types.int64))
 _FLUSH = 64  # rows between two transfers of the float32 sums for theta into float64

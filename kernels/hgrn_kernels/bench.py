@@ -1,5 +1,6 @@
 """Time the CPU scan against a plain copy of the bytes that it must at least read and write."""
 
+import functools
 import statistics
 import time
 from collections.abc import Callable, Iterable
@@ -56,7 +57,8 @@ def measure_cpu(
         for name, run in (("forward", forward), ("forward+backward", both)):
             source = torch.randn(gate.numel() * read_and_written[name] // 2, dtype=dtype)
             target = torch.empty_like(source)
-            copy_s, scan_s = _take_turns(lambda a=source, b=target: b.copy_(a), run, repeats=repeats, warmup=warmup)
+            copy = functools.partial(target.copy_, source)
+            copy_s, scan_s = _take_turns(copy, run, repeats=repeats, warmup=warmup)
             row: dict[str, str | int | float] = {
                 "pass": name,
                 "batch": batch,

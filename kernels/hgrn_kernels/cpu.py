@@ -134,7 +134,7 @@ def _rotation(theta: Tensor) -> tuple[Tensor, Tensor]:
     scan where other processes use the cores.
     """
     angle = theta.numpy().astype(np.float64)
-    return tuple(torch.from_numpy(f(angle)).to(theta.dtype) for f in (np.cos, np.sin))
+    return torch.from_numpy(np.cos(angle)).to(theta.dtype), torch.from_numpy(np.sin(angle)).to(theta.dtype)
 
 
 def _tiles(batch: int, channels: int, threads: int) -> tuple[int, int]:

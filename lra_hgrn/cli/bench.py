@@ -20,10 +20,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _data(args: argparse.Namespace) -> int:
-    from lra_tasks.bench import ORIGINAL_SECONDS, bench_generators, bench_loader
-
     from lra_hgrn.config.compose import compose_task
     from lra_hgrn.training.data import build_task
+    from lra_tasks.bench import ORIGINAL_SECONDS, bench_generators, bench_loader
 
     rows = bench_generators(args.seconds)
     for name in [word for word in args.tasks if "=" not in word]:

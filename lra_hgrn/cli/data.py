@@ -94,8 +94,9 @@ def _info(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    from lra_tasks.show import contact_sheet, text_samples
     from rich.console import Console
+
+    from lra_tasks.show import contact_sheet, text_samples
 
     task = _build(args)
     _prepare_with_bar(task)

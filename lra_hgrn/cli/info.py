@@ -9,8 +9,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     import torch
-    from hgrn_kernels import available_backends, backend_for
 
+    from hgrn_kernels import available_backends, backend_for
     from lra_hgrn.config.compose import config_dir
     from lra_hgrn.models import mixer_names
     from lra_hgrn.training import environment

@@ -1,7 +1,6 @@
 """The sequence classifier that every model and every task shares."""
 
 import torch
-from lra_tasks import TaskSpec
 from torch import Tensor, nn
 
 from lra_hgrn.config.schema import ModelConfig
@@ -12,6 +11,7 @@ from lra_hgrn.models.head import PairHead, masked_mean
 from lra_hgrn.models.lower_bound import LowerBound
 from lra_hgrn.models.norm import NORMS
 from lra_hgrn.models.registry import build_mixer
+from lra_tasks import TaskSpec
 
 
 def build_classifier(spec: TaskSpec, config: ModelConfig) -> "SequenceClassifier":

@@ -13,14 +13,12 @@ from typing import Any
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from lra_hgrn.errors import UserError
 from lra_hgrn.results.cells import Cell
-from lra_hgrn.results.files import write_whole
 from lra_hgrn.results.record import Record
 from lra_hgrn.results.table import si
 
@@ -211,15 +209,6 @@ def to_svg(figure: Figure, name: str) -> str:
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     return re.sub(r'(\bid="|"#|url\(#)', rf"\g<1>{name}-", svg)
-
-
-def save_png(figure: Figure, path: Path, dpi: int = 200) -> Path:
-    """Write a figure as PNG, whole or not at all; return its path."""
-    buffer = io.BytesIO()
-    with mpl.rc_context(_STYLE):
-        figure.set_dpi(dpi)
-        FigureCanvasAgg(figure).print_png(buffer)
-    return write_whole(path, buffer.getvalue())
 
 
 def _color(look: int) -> str:

@@ -21,6 +21,7 @@ FILE = "record.json"
 # UPGRADES[n] turns the dictionary of a version n record into one of version n + 1.
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
+FINAL = ("finished", "chance", "diverged")  # more training cannot change these
 Status = Literal["finished", "stopped", "diverged", "chance", "failed"]
 
 
@@ -194,21 +195,3 @@ def load_record(path: Path) -> Record:
         raise UserError(f"{path} is not JSON ({error}): run the cell again or delete the file.") from error
     except ValueError as error:
         raise UserError(f"{path} is not a valid record: {error}.") from error
-
-
-def load_records(root: Path) -> tuple[list[Record], list[str]]:
-    """Read ``root/*/record.json`` in order of name; return the records and one sentence for each broken file.
-
-    Raises:
-        UserError: ``root`` is not a folder.
-    """
-    if not root.is_dir():
-        raise UserError(f"{root} is not a folder: give the folder that holds the runs.")
-    records: list[Record] = []
-    problems: list[str] = []
-    for path in sorted(root.glob(f"*/{FILE}")):
-        try:
-            records.append(load_record(path))
-        except UserError as error:
-            problems.append(str(error))
-    return records, problems

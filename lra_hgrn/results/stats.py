@@ -22,8 +22,8 @@ def wilson(correct: int, total: int) -> tuple[float, float]:
 def above_chance(correct: int, total: int, chance: float) -> bool:
     """Return whether ``correct`` of ``total`` is more than guessing the most frequent class would give.
 
-    An exact one-sided binomial test at 2.5 %: the side of the two-sided 95 % interval that looks down on chance,
-    so that a run called "above chance" and a printed interval that excludes chance are the same statement.
+    An exact one-sided binomial test at 2.5 %, the lower side of a 95 % interval. It can disagree with the printed
+    Wilson interval only where chance lies almost on the interval's lower end.
     """
     return bool(stats.binomtest(correct, total, chance, alternative="greater").pvalue < (1 - LEVEL) / 2)
 

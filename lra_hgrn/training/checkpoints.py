@@ -14,6 +14,7 @@ from lightning.fabric.plugins import CheckpointIO
 from lra_hgrn.errors import UserError
 from lra_hgrn.training.journal import Journal
 from lra_hgrn.training.module import Classification
+from lra_tasks import BatchLoader
 
 BEST, LAST = "best.ckpt", "last.ckpt"
 
@@ -55,6 +56,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(f"The checkpoint {path} cannot be read ({reason}); delete it to start the run anew.") from None
 
 
+def _loader(trainer: L.Trainer) -> BatchLoader:
+    assert isinstance(trainer.train_dataloader, BatchLoader)
+    return trainer.train_dataloader
+
+
 class Checkpoints(L.Callback):
     """Keep ``last.ckpt`` (after each epoch, every ``minutes`` inside one, on a signal) and ``best.ckpt``.
 
@@ -79,7 +85,7 @@ class Checkpoints(L.Callback):
             "best": self.best,
             "last": self.last,
             "rng": {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()},
-            "loader": trainer.train_dataloader.state_dict(),
+            "loader": _loader(trainer).state_dict(),
         }
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -95,7 +101,7 @@ class Checkpoints(L.Callback):
         for number in (signal.SIGINT, signal.SIGTERM):
             self._handlers[number] = signal.signal(number, self._on_signal)
         if self._resumed is not None:
-            trainer.train_dataloader.load_state_dict(self._resumed["loader"])
+            _loader(trainer).load_state_dict(self._resumed["loader"])
             torch.set_rng_state(self._resumed["rng"]["cpu"])
             if len(self._resumed["rng"]["cuda"]) == torch.cuda.device_count():
                 torch.cuda.set_rng_state_all(self._resumed["rng"]["cuda"])

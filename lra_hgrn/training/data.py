@@ -1,8 +1,7 @@
 """From the options of a task to the task."""
 
-from lra_tasks import LRATask, get_task
-
 from lra_hgrn.config import Config
+from lra_tasks import LRATask, get_task
 
 
 def build_task(config: Config) -> LRATask:

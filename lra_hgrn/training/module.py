@@ -5,13 +5,13 @@ from typing import Any
 import lightning as L
 import torch
 import torch.nn.functional as F
-from lra_tasks.loader import Batch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from lra_hgrn.config import Config, plain
 from lra_hgrn.training.optim import build_optimizer, build_schedule
+from lra_tasks.loader import Batch
 
 
 class Classification(L.LightningModule):
@@ -37,7 +37,7 @@ class Classification(L.LightningModule):
             }
         )
         for name, metric in self.metrics.items():
-            metric.persistent(name.startswith("train"))
+            metric.persistent(name.startswith("train"))  # type: ignore[operator]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         logits = self.net(batch.inputs, batch.lengths)

@@ -11,11 +11,11 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from hgrn_kernels import backend_for
-from lra_tasks import LRATask
 from omegaconf import OmegaConf
 
+from hgrn_kernels import backend_for
 from lra_hgrn.config import Config, from_plain, identity, plain
+from lra_hgrn.config.compose import read_yaml
 from lra_hgrn.errors import UserError
 from lra_hgrn.models import build_classifier
 from lra_hgrn.progress import Reporter
@@ -25,6 +25,7 @@ from lra_hgrn.results.record import (
     FILE as RECORD,
 )
 from lra_hgrn.results.record import (
+    FINAL,
     Device,
     Memory,
     Record,
@@ -41,6 +42,7 @@ from lra_hgrn.training.data import build_task
 from lra_hgrn.training.journal import Diverged, Journal
 from lra_hgrn.training.module import Classification, predict
 from lra_hgrn.training.progress import TrainingProgress
+from lra_tasks import LRATask
 
 CONFIG = "config.yaml"
 PRECISIONS: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
@@ -65,26 +67,22 @@ def train(config: Config, directory: Path, *, resume: bool = False) -> Record:
 
 
 def _open_directory(config: Config, directory: Path, resume: bool) -> Record | None:
-    """Make or check the run's folder; return the record if the run is finished already."""
+    """Make or check the run's folder; return the record if the run has ended already."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        if (directory / CONFIG).is_file():
-            if not resume:
-                raise UserError(f"{directory} holds a run already: add --resume to go on, or choose another --output.")
-            _check_same_cell(config, directory)
-            if (directory / RECORD).is_file():
-                record = load_record(directory / RECORD)
-                if record.status in ("finished", "chance", "diverged"):
-                    return record
-        else:
-            write_whole(directory / CONFIG, OmegaConf.to_yaml(OmegaConf.create(plain(config))))
     except OSError as error:
         raise UserError(f"Cannot write to {directory}: {error.strerror}; choose another --output.") from None
-    return None
+    if not (directory / CONFIG).is_file():
+        return None
+    if not resume:
+        raise UserError(f"{directory} holds a run already: add --resume to go on, or choose another --output.")
+    _check_same_cell(config, directory)
+    record = load_record(directory / RECORD) if (directory / RECORD).is_file() else None
+    return record if record is not None and record.status in FINAL else None
 
 
 def _check_same_cell(config: Config, directory: Path) -> None:
-    stored = from_plain(OmegaConf.to_container(OmegaConf.load(directory / CONFIG)), str(directory / CONFIG))
+    stored = from_plain(read_yaml(directory / CONFIG, str(directory / CONFIG)), str(directory / CONFIG))
     if (identity(stored), stored.seed) == (identity(config), config.seed):
         return
     old, new = (OmegaConf.create(plain(item)) for item in (stored, config))
@@ -136,8 +134,17 @@ class _Run:
 
     def execute(self) -> Record:
         """Train, test and write the record."""
-        outcome = self._fit()
-        scores = self._test() if outcome.status == "finished" else None
+        # The folder counts as holding a run from here on: everything that a wrong option breaks has been built.
+        write_whole(self.directory / CONFIG, OmegaConf.to_yaml(OmegaConf.create(plain(self.config))))
+        scores = None
+        try:
+            outcome = self._fit()
+            scores = self._test() if outcome.status == "finished" else None
+        except UserError:
+            raise
+        except Exception as error:
+            self._record(_Outcome("failed", f"{type(error).__name__}: {error}"), None).save(self.directory)
+            raise
         if scores is not None and not above_chance(scores.best.correct, scores.best.total, self.chance):
             outcome = _Outcome("chance", "Test accuracy is not above the share of the most frequent class.")
         record = self._record(outcome, scores)

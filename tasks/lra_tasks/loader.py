@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 
+from lra_tasks.errors import TaskError
 from lra_tasks.store import Split
 
 
@@ -65,7 +66,16 @@ class BatchLoader:
         return {"epoch": self._epoch, "position": self._position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Let the next pass go on from ``state``, taken from a loader with the same split, batch size and seed."""
+        """Let the next pass go on from ``state``, taken from a loader with the same split, batch size and seed.
+
+        Raises:
+            TaskError: the state lies beyond the last batch, as one of smaller batches may.
+        """
+        if state["position"] > max(0, len(self) - 1):
+            raise TaskError(
+                f"The saved state stands at batch {state['position']} where an epoch has {len(self)}: resume with "
+                "the batch size and the data that it was saved with."
+            )
         self._epoch, self._position = state["epoch"], state["position"]
         self._resumed = True
 

@@ -95,7 +95,7 @@ def generate_with_paths(
     tables, settings = _tables(parameters), settings_of(parameters, ATTEMPTS)
 
     def draw(first: int) -> int:
-        rows = Output(*(array[first : first + CHUNK] for array in output))
+        rows = Output._make(array[first : first + CHUNK] for array in output)
         drawn = draw_images(tables, settings, np.uint64(seed), start + first, rows)
         if drawn < len(rows.labels):
             raise TaskError(

@@ -4,6 +4,7 @@ Nothing here calls Python, so threads run it side by side. Every image has a ran
 from the seed and the index of the image): it does not depend on which thread draws it, nor on what was drawn before.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -85,7 +86,7 @@ def _bits(random: Random) -> np.uint64:
 @njit(nogil=True, cache=True)
 def _below(random: Random, n: int) -> int:
     """A whole number in [0, n); the bias, below n / 2^32, is far under what any data set can show."""
-    return np.int64(((_bits(random) >> np.uint64(32)) * np.uint64(n)) >> np.uint64(32))
+    return int(np.int64(((_bits(random) >> np.uint64(32)) * np.uint64(n)) >> np.uint64(32)))
 
 
 @njit(nogil=True, cache=True)
@@ -128,7 +129,8 @@ def _clashes(mask: Plane, stamp: Plane, y: int, x: int) -> bool:
     for i in range(y_end - y_first):
         old, new = mask[y_first + i][x_first:x_end], stamp[row + i][column:]
         for j in range(old.shape[0]):
-            clash |= np.float64(old[j]) + np.float64(new[j]) >= CLASH
+            if np.float64(old[j]) + np.float64(new[j]) >= CLASH:
+                clash = True
     return clash
 
 
@@ -187,9 +189,10 @@ def _central_tail(tables: Tables, m: int, size: int, border: int, degree: int, r
 @njit(nogil=True, cache=True)
 def _start(tables: Tables, m: int, taken: Taken, path: Path, pivot: Path, degree: int, y: int, x: int) -> bool:
     """Put the first paddle at tail (y, x); False where its head or its pivot leaves the window."""
-    head_y, head_x = y + tables.head[m, degree, 0], x + tables.head[m, degree, 1]
-    pivot[0] = head_y + tables.pivot[m, degree, 0]
-    pivot[1] = head_x + tables.pivot[m, degree, 1]
+    head_y = math.ceil(y + tables.head[m, degree, 0])
+    head_x = math.ceil(x + tables.head[m, degree, 1])
+    pivot[0] = math.ceil(head_y + tables.pivot[m, degree, 0])
+    pivot[1] = math.ceil(head_x + tables.pivot[m, degree, 1])
     path[0, 0], path[0, 1], path[0, 2] = degree, y, x
     return _inside(taken, head_y, head_x) and _inside(taken, pivot[0], pivot[1])
 
@@ -222,8 +225,8 @@ def _start_near(
     for _ in range(settings.paddle_retries + 1):
         degree = _below(random, DEGREES)
         angle = _below(random, DEGREES)
-        near_y = np.int64(np.rint(y + tables.ring[angle, 0]))
-        near_x = np.int64(np.rint(x + tables.ring[angle, 1]))
+        near_y = int(np.rint(y + tables.ring[angle, 0]))
+        near_x = int(np.rint(x + tables.ring[angle, 1]))
         if _start(tables, m, taken, path, pivot, degree, near_y, near_x):
             return True
     return False
@@ -235,8 +238,8 @@ def _extend(
 ) -> bool:
     """Add paddle ``k`` to a path, and the one before it to what is taken; False where the path is stuck."""
     last = path[k - 1, 0]
-    pivot[0] += tables.advance[m, last, 0]
-    pivot[1] += tables.advance[m, last, 1]
+    pivot[0] = math.ceil(pivot[0] + tables.advance[m, last, 0])
+    pivot[1] = math.ceil(pivot[1] + tables.advance[m, last, 1])
     n = tables.circle.shape[1]
     cumulative = np.empty(n, np.float64)
     total = 0.0

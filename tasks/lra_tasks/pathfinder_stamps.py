@@ -2,13 +2,19 @@
 
 All positions of the generator are whole pixels and all orientations come from a finite set: the 360 whole degrees in
 which a path may start, and the offsets of the pixels on a circle, in which it may go on. So every paddle, mask, step
-and weight is computed here once, and growing a path is left with look-ups and integer arithmetic.
+and weight is computed here once, and growing a path is left with look-ups and additions.
+
+Steps are kept unrounded, because the published generator adds a step to a position and then rounds up: a sine that
+should be 0 or ½ but is off by its last bits moves a paddle by a pixel where the position is too small to absorb it.
+That is often enough to see in the mean of a few hundred images.
 
 Pillow draws the stamps. A paddle is drawn on a canvas of its own, a little larger than itself, scaled down with that
 canvas, and cut off where it leaves the window: rendering never sees the window's edge. A marker is drawn on the whole
 window, so that near an edge the Lanczos filter is cut there; its stamps are kept per distance to the edges.
 """
 
+import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -19,11 +25,10 @@ from scipy.ndimage import grey_dilation
 from lra_tasks.pathfinder_parameters import PathfinderParameters
 
 Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 DEGREES = 360
-# Sines of round angles miss the exact value by rounding, so that ceil() would depend on the machine.
-ROUNDING = 1e-9
 # A mask above this counts as taken where a path may start.
 TAKEN = 0.3
 
@@ -38,16 +43,16 @@ class Tables(NamedTuple):
     line: Floats  # (M, D, K, K) in [0, 1]; degrees: drawn onwards from the tail, circle: backwards from the head
     mask: Floats  # (M, D, K, K) in [0, 1], the line dilated by the margin
     near: Floats  # (M, D, K', K') largest mask within a margin; K' = K + 2 max(margins)
-    head: Ints  # (M, 360, 2) from a first paddle's tail to its head
-    pivot: Ints  # (M, 360, 2) from a first paddle's head to its pivot
-    advance: Ints  # (M, D, 2) from a pivot to the next
+    head: Doubles  # (M, 360, 2) from a first paddle's tail to its head, to be rounded up at the head
+    pivot: Doubles  # (M, 360, 2) from a first paddle's head to its pivot, likewise
+    advance: Doubles  # (M, D, 2) from a pivot to the next, likewise
     circle: Ints  # (M, C, 2) from a pivot to the possible new heads
-    weight: NDArray[np.float64]  # (M, D, C) preference for going on in nearly the same direction; 0 beyond M's C
+    weight: Doubles  # (M, D, C) preference for going on in nearly the same direction; 0 beyond M's C
     core: Ints  # (M, 360, P, 2) pixels that must be free for a first paddle, seen from its tail
     core_size: Ints  # (M, 360) how many of P are used
     core_box: Ints  # (M, 360, 2, 2) smallest and largest (y, x) of those pixels
     startable: NDArray[np.bool_]  # (M, 360) whether a first paddle may have this orientation
-    ring: NDArray[np.float64]  # (360, 2) from the first tail of path 1 to that of path 2, unrounded
+    ring: Doubles  # (360, 2) from the first tail of path 1 to that of path 2, to be rounded to the nearest there
     marker: Floats  # (S, S, S, S) marker at (y, x) of a window of S pixels
 
 
@@ -55,13 +60,10 @@ def build_tables(parameters: PathfinderParameters) -> Tables:
     """Render every stamp and tabulate every step for ``parameters``."""
     per_margin = [_margin_tables(parameters, margin) for margin in parameters.margins]
     stacked = {name: _stack([tables[name] for tables in per_margin]) for name in per_margin[0]}
-    degrees = _whole_degrees()
-    ring = np.stack([np.sin(degrees), np.cos(degrees)], axis=1) * parameters.seed_distance
     return Tables(
         margin=np.array(parameters.margins),
         **stacked,
-        # Rounded so that halves are exact and round to even on every machine.
-        ring=np.round(ring, 9),
+        ring=parameters.seed_distance * _directions(np.arange(DEGREES) * np.pi / 180),
         marker=_marker_stamps(parameters),
     )
 
@@ -82,10 +84,11 @@ def render_paddle(
     scale = parameters.antialias
     half = parameters.paddle_length + int(np.ceil(parameters.paddle_thickness)) + margin
     centre = half * scale
-    step = _ceil(parameters.paddle_length * scale * _direction(np.array(orientation)))
+    step = parameters.paddle_length * scale * _directions([orientation])[0]
+    end = [math.ceil(centre + float(offset)) for offset in step]
     canvas = Image.new("L", (2 * centre + 1, 2 * centre + 1))
     ImageDraw.Draw(canvas).line(
-        [(centre, centre), (centre + int(step[1]), centre + int(step[0]))],
+        [(centre, centre), (end[1], end[0])],
         fill=255,
         width=round(parameters.paddle_thickness * scale),
     )
@@ -109,11 +112,11 @@ def render_marker(parameters: PathfinderParameters, window: int, y: int, x: int)
 def _margin_tables(parameters: PathfinderParameters, margin: int) -> dict[str, NDArray]:
     length = parameters.paddle_length
     reach = length + int(np.ceil(parameters.paddle_thickness)) + max(parameters.margins)
-    degrees = _whole_degrees()
+    degrees = np.arange(-DEGREES // 2, DEGREES // 2) * np.pi / 180
     circle = _circle_pixels(length + margin)
-    towards = np.arctan2(circle[:, 0], circle[:, 1])
+    towards = np.array([math.atan2(y, x) for y, x in circle])
     orientations = np.concatenate([degrees, towards])
-    drawn = np.concatenate([degrees, towards + np.pi])
+    drawn = np.concatenate([degrees, _backwards(towards)])
     stamps = [render_paddle(parameters, margin, angle, reach) for angle in drawn]
     masks = np.stack([mask for _, mask in stamps])
     turn = np.abs(orientations[:, None] - towards[None, :])
@@ -124,11 +127,12 @@ def _margin_tables(parameters: PathfinderParameters, margin: int) -> dict[str, N
         "line": np.stack([line for line, _ in stamps]),
         "mask": masks,
         "near": _dilate(masks, margin, widen=max(parameters.margins)),
-        "head": _ceil(length * _direction(degrees)),
-        "pivot": _ceil((length + margin) * _direction(degrees + np.pi)),
-        "advance": _ceil((length + 2 * margin) * _direction(orientations)),
+        "head": length * _directions(degrees),
+        "pivot": (length + margin) * _directions(_backwards(degrees)),
+        "advance": (length + 2 * margin) * _directions(orientations),
         "circle": circle,
-        "weight": np.where(weight < ROUNDING, 0.0, weight),
+        # The cosine of π/2 is not quite 0.
+        "weight": np.where(weight < 1e-9, 0.0, weight),
         "core": _stack(cores),
         "core_size": np.array([len(core) for core in cores]),
         "core_box": np.array([[core.min(axis=0), core.max(axis=0)] for core in cores]),
@@ -139,7 +143,7 @@ def _margin_tables(parameters: PathfinderParameters, margin: int) -> dict[str, N
 def _circle_pixels(radius: int) -> Ints:
     """Distinct pixels met on a circle in steps of one pixel of arc, in order of (y, x); (C, 2)."""
     angles = np.arange(0, 2 * np.pi * radius) / radius
-    return np.unique(np.floor(radius * _direction(angles)).astype(np.int64), axis=0)
+    return np.unique(np.floor(radius * _directions(angles)).astype(np.int64), axis=0)
 
 
 def _core(mask: Floats, reach: int) -> Ints:
@@ -179,17 +183,13 @@ def _recentre(stamp: Floats, reach: int) -> Floats:
     return np.pad(stamp, reach - stamp.shape[0] // 2)
 
 
-def _whole_degrees() -> NDArray[np.float64]:
-    return np.arange(-DEGREES // 2, DEGREES // 2) * np.pi / 180
+def _backwards(angles: Doubles) -> Doubles:
+    return np.where(angles < 0, angles + np.pi, angles - np.pi)
 
 
-def _direction(angle: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Unit vector (y, x) along a new last axis."""
-    return np.stack([np.sin(angle), np.cos(angle)], axis=-1)
-
-
-def _ceil(offset: NDArray[np.float64]) -> Ints:
-    return np.ceil(offset - ROUNDING).astype(np.int64)
+def _directions(angles: Iterable[float]) -> Doubles:
+    """Unit vectors (N, 2) as (y, x), by the C library: NumPy's sines differ between machines in their last bit."""
+    return np.array([(math.sin(angle), math.cos(angle)) for angle in angles])
 
 
 def _dilate(images: NDArray, radius: int, widen: int = 0) -> NDArray:
@@ -206,7 +206,4 @@ def _disc(radius: int) -> NDArray[np.bool_]:
 def _stack(arrays: list[NDArray]) -> NDArray:
     """Stack along a new first axis, with zeros at the end of what is shorter."""
     shape = np.max([array.shape for array in arrays], axis=0)
-    result = np.zeros((len(arrays), *shape), arrays[0].dtype)
-    for i, array in enumerate(arrays):
-        result[(i, *map(slice, array.shape))] = array
-    return result
+    return np.stack([np.pad(array, [(0, n - m) for n, m in zip(shape, array.shape, strict=True)]) for array in arrays])

@@ -94,8 +94,8 @@ class SplitWriter:
 
     def append(self, sample: np.ndarray, label: int) -> None:
         """Add one sample, a 1-D array of ids or bytes of any length but 0."""
-        self._pending.append((sample, label))
-        self._pending_bytes += sample.nbytes + 128
+        self._pending.append((np.array(sample), label))  # a copy: callers may reuse their buffer
+        self._pending_bytes += self._pending[-1][0].nbytes + 128
         if self._pending_bytes > _BUFFER_BYTES:
             self.flush()
 

@@ -4,13 +4,13 @@ import copy
 
 import pytest
 import torch
-from lra_tasks import TaskSpec
 from torch import nn
 
 from lra_hgrn.config import ModelConfig
 from lra_hgrn.errors import UserError
 from lra_hgrn.models import build_classifier, mixer_names, parameter_groups
 from lra_hgrn.models.registry import build_mixer
+from lra_tasks import TaskSpec
 
 TEXT = TaskSpec("text", "tokens", vocab_size=12, n_classes=3, max_length=32)
 PAIRS = TaskSpec("pairs", "tokens", vocab_size=12, n_classes=2, max_length=32, documents=2)

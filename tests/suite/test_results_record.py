@@ -19,7 +19,6 @@ from lra_hgrn.results.record import (
     Scores,
     Throughput,
     load_record,
-    load_records,
     lower_bounds,
 )
 from lra_hgrn.results.stats import above_chance, summarise, wilson
@@ -175,20 +174,6 @@ def test_older_versions_go_through_the_chain(tmp_path, monkeypatch):
 
 def drop(data, *names, **more):
     return {key: value for key, value in data.items() if key not in names} | more
-
-
-def test_load_records_reports_broken_ones_by_name(tmp_path):
-    make_record(run="a").save(tmp_path / "a")
-    broken(tmp_path / "b", lambda d: d.pop("task"))
-    make_record(run="c").save(tmp_path / "c")
-    (tmp_path / "unfinished").mkdir()
-    records, problems = load_records(tmp_path)
-    assert [record.run for record in records] == ["a", "c"]
-    (problem,) = problems
-    assert str(tmp_path / "b" / "record.json") in problem
-    assert "task is missing" in problem
-    with pytest.raises(UserError, match="not a folder"):
-        load_records(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(("classes", "dtype"), [(10, np.uint8), (256, np.uint8), (257, np.uint16)])

@@ -3,8 +3,6 @@
 import csv
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +10,6 @@ import pytest
 import torch
 
 from lra_hgrn.config import from_plain
-from lra_hgrn.errors import UserError
 from lra_hgrn.results.record import load_record
 from lra_hgrn.training.checkpoints import BEST, LAST, load_checkpoint
 from lra_hgrn.training.module import Classification
@@ -77,8 +74,6 @@ def interrupt_at(monkeypatch, steps):
 def test_resume_is_exact(config, tmp_path, monkeypatch, steps):
     train(config(), tmp_path / "whole")
     interrupt_at(monkeypatch, steps)
-    statuses = []
-    for _ in range(len(steps) + 1):
-        statuses.append(train(config(), tmp_path / "parts", resume=True).status)
+    statuses = [train(config(), tmp_path / "parts", resume=True).status for _ in range(len(steps) + 1)]
     assert statuses[:-1] == ["stopped"] * len(steps)
     assert_same(outcome(tmp_path / "whole"), outcome(tmp_path / "parts"))

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+
 from lra_tasks import LRATask, Scale, TaskSpec, get_card
 
 

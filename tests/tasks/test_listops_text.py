@@ -1,6 +1,7 @@
 """ListOps expressions against examples worked by hand."""
 
 import pytest
+
 from lra_tasks import TaskError
 from lra_tasks.listops_text import (
     SYMBOLS,

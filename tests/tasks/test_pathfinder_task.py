@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+
 from lra_tasks import pathfinder, pathfinder_generator
 from lra_tasks.pathfinder import PathfinderScale, PathX
 from lra_tasks.pathfinder_parameters import PRESETS
 
 
 class Small(pathfinder.Pathfinder):
-    scales = {"full": PathfinderScale(150, 20, 30, PRESETS[16])}  # noqa: RUF012
+    scales = {"full": PathfinderScale(150, 20, 30, PRESETS[16])}
 
 
 def test_store_holds_consecutive_images_of_one_stream(tmp_path, monkeypatch):

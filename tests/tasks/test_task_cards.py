@@ -5,8 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import lra_tasks
 import pytest
+
+import lra_tasks
 from lra_tasks import Protocol, TaskCard, TaskError, TaskSpec
 from lra_tasks.card import markdown_table
 from lra_tasks.cards import LISTOPS

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+
 from lra_tasks import LRATask, Protocol, Scale, TaskCard, TaskSpec
 
 
@@ -16,7 +17,7 @@ class Copy(LRATask):
 
     name = "copy"
     card = TaskCard("Copy", "First token", "here", "none", "none", 30, 10, 10, 4, (8, 8), (Protocol("s4", "id", 5, 8),))
-    scales = {"full": CopyScale(30, 10, 10), "tiny": CopyScale(3, 1, 1)}  # noqa: RUF012
+    scales = {"full": CopyScale(30, 10, 10), "tiny": CopyScale(3, 1, 1)}
 
     @property
     def spec(self):

@@ -6,6 +6,8 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
+
+from lra_tasks.errors import TaskError
 from lra_tasks.loader import BatchLoader
 from lra_tasks.store import Split
 
@@ -86,6 +88,11 @@ def test_a_pass_left_early_is_followed_by_a_whole_one():
         break
     assert len(list(loader)) == 6
     assert loader.state_dict() == {"epoch": 2, "position": 0}
+
+
+def test_a_state_of_smaller_batches_is_refused():
+    with pytest.raises(TaskError, match="stands at batch 6 where an epoch has 6"):
+        BatchLoader(make_split(), "tokens", 4, shuffle=True).load_state_dict({"epoch": 0, "position": 6})
 
 
 def test_empty_split():

@@ -4,6 +4,9 @@ import io
 
 import numpy as np
 import pytest
+from PIL import Image
+from rich.console import Console
+
 from lra_tasks import TaskError
 from lra_tasks.bench import bench_generators, bench_loader
 from lra_tasks.listops import ListOps, ListOpsScale
@@ -11,16 +14,14 @@ from lra_tasks.listops_text import Grammar, from_nested, parse
 from lra_tasks.pathfinder import Pathfinder, PathfinderScale
 from lra_tasks.pathfinder_parameters import PRESETS
 from lra_tasks.show import contact_sheet, expression_tree, text_samples
-from PIL import Image
-from rich.console import Console
 
 
 class FewExpressions(ListOps):
-    scales = {"full": ListOpsScale(40, 10, 10, Grammar(0.4, 4, 3, 5, 30))}  # noqa: RUF012
+    scales = {"full": ListOpsScale(40, 10, 10, Grammar(0.4, 4, 3, 5, 30))}
 
 
 class FewImages(Pathfinder):
-    scales = {"full": PathfinderScale(10, 2, 2, PRESETS[16])}  # noqa: RUF012
+    scales = {"full": PathfinderScale(10, 2, 2, PRESETS[16])}
 
 
 def ready(cls, folder):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from lra_tasks import Store, TaskError
 from lra_tasks import store as store_module
 from lra_tasks.store import prepare
@@ -27,8 +28,10 @@ def samples(split: str) -> list[np.ndarray]:
 
 def build(out) -> None:
     for split in SIZES:
+        buffer = np.zeros(SIZES[split], np.uint16)  # reused, as a task may
         for label, sample in enumerate(samples(split)):
-            out[split].append(sample, label)
+            buffer[: len(sample)] = sample
+            out[split].append(buffer[: len(sample)], label)
 
 
 def make(folder: Path, *, recipe=RECIPE, build=build, progress=None) -> Store:
@@ -124,6 +127,17 @@ def test_a_failed_build_leaves_nothing(tmp_path, error):
         make(tmp_path / "store", build=failing)
     assert names(tmp_path) == set()
     make(tmp_path / "store")
+
+
+def test_a_store_appears_by_renaming(tmp_path):
+    built = []
+
+    def note(out):
+        build(out)
+        built.append((tmp_path / "store.partial" / "train-tokens.npy").stat().st_ino)
+
+    make(tmp_path / "store", build=note)
+    assert built == [(tmp_path / "store" / "train-tokens.npy").stat().st_ino]
 
 
 def test_wrong_samples_are_refused(tmp_path):

@@ -6,9 +6,9 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from hgrn_kernels import scan
 from torch import Tensor, nn
 
+from hgrn_kernels import scan
 from lra_hgrn.models.registry import register_mixer
 
 
