@@ -1,7 +1,7 @@
 """The CPU kernels: numba compiles them to plain C functions that any number of threads may run at once.
 
-A kernel takes one pointer to a block of 64-bit integers (see `Field`) that holds the sizes, the strides and the
-addresses of the tensors. The work is cut into (sample, tile of channels) items. Every thread that runs the kernel takes
+A kernel takes one pointer to a block of 64-bit integers that holds the sizes, the strides and the addresses of the
+tensors. The work is cut into (sample, tile of channels) items. Every thread that runs the kernel takes
 items from the block's atomic counter until none is left, so a busy core delays one item and not the whole scan.
 
 What makes them fast, measured:
@@ -18,7 +18,6 @@ All kernels stay in this file: numba's cache notices a change of the file that a
 
 import functools
 from collections.abc import Callable
-from enum import IntEnum
 from typing import Any
 
 from llvmlite import ir  # type: ignore[import-untyped]
@@ -32,38 +31,32 @@ _BLOCK = types.void(types.CPointer(types.int64))
 _FLUSH = 64  # rows between two transfers of the float32 sums for theta into float64
 
 
-class Field(IntEnum):
-    """Positions in the block of integers. Strides count elements; h, dx and dgate are contiguous."""
-
-    NEXT = 0  # the counter of items
-    ITEMS = 1
-    TILES = 2  # of one sample
-    TILE = 3  # channels in a tile
-    LENGTH = 4
-    CHANNELS = 5
-    PLANES = 6  # 2: complex numbers, or two real scans that share the gate
-    REVERSE = 7
-    INPUT = 8  # x (forward) or dh (backward)
-    INPUT_BATCH = 9
-    INPUT_STEP = 10
-    GATE = 11
-    GATE_BATCH = 12
-    GATE_STEP = 13
-    COS = 14
-    SIN = 15
-    INITIAL = 16
-    H = 17
-    CARRY = 18  # backward only, from here on: dfinal on entry, dinitial at the end
-    DX = 19
-    DGATE = 20
-    DTHETA_PART = 21
-    DTHETA = 22  # float64, (B, D)
-
-
-# Plain integers: numba reads them as constants.
-NEXT, ITEMS, TILES, TILE, LENGTH, CHANNELS, PLANES, REVERSE = (int(f) for f in list(Field)[:8])
-INPUT, INPUT_BATCH, INPUT_STEP, GATE, GATE_BATCH, GATE_STEP = (int(f) for f in list(Field)[8:14])
-COS, SIN, INITIAL, H, CARRY, DX, DGATE, DTHETA_PART, DTHETA = (int(f) for f in list(Field)[14:])
+# Positions in the block of integers. Strides count elements; h, dx and dgate are contiguous.
+(
+    NEXT,  # the counter of items
+    ITEMS,
+    TILES,  # of one sample
+    TILE,  # channels in a tile
+    LENGTH,
+    CHANNELS,
+    PLANES,  # 2: complex numbers, or two real scans that share the gate
+    REVERSE,
+    INPUT,  # x (forward) or dh (backward)
+    INPUT_BATCH,
+    INPUT_STEP,
+    GATE,
+    GATE_BATCH,
+    GATE_STEP,
+    COS,
+    SIN,
+    INITIAL,
+    H,
+    CARRY,  # backward only, from here on: dfinal at first, dinitial at the end
+    DX,
+    DGATE,
+    DTHETA_PART,
+    DTHETA,  # float64, (B, D)
+) = range(23)
 
 
 class _NoAlias(CompilerBase):
@@ -115,20 +108,19 @@ def _forward_real_row(x, gate, prev, h, n, down):  # type: ignore[no-untyped-def
             _forward_real_at(j, x, gate, prev, h)
 
 
-@njit
-def _forward_complex_at(j, xr, xi, gate, cos, sin, pr, pi, hr, hi):  # type: ignore[no-untyped-def]
-    hr[j] = gate[j] * (pr[j] * cos[j] - pi[j] * sin[j]) + xr[j]
-    hi[j] = gate[j] * (pr[j] * sin[j] + pi[j] * cos[j]) + xi[j]
-
-
 @njit(pipeline_class=_NoAlias)
 def _forward_complex_row(xr, xi, gate, cos, sin, pr, pi, hr, hi, n, down):  # type: ignore[no-untyped-def]
+    # One loop for each plane written: 1.4 times as fast as both in one.
     if down:
         for j in range(n - 1, -1, -1):
-            _forward_complex_at(j, xr, xi, gate, cos, sin, pr, pi, hr, hi)
+            hr[j] = gate[j] * (pr[j] * cos[j] - pi[j] * sin[j]) + xr[j]
+        for j in range(n - 1, -1, -1):
+            hi[j] = gate[j] * (pr[j] * sin[j] + pi[j] * cos[j]) + xi[j]
     else:
         for j in range(n):
-            _forward_complex_at(j, xr, xi, gate, cos, sin, pr, pi, hr, hi)
+            hr[j] = gate[j] * (pr[j] * cos[j] - pi[j] * sin[j]) + xr[j]
+        for j in range(n):
+            hi[j] = gate[j] * (pr[j] * sin[j] + pi[j] * cos[j]) + xi[j]
 
 
 @njit

@@ -41,20 +41,6 @@ def scan(
     return h.to(x.dtype), final
 
 
-torch.library.define(
-    "hgrn_kernels::cpu_scan",
-    "(Tensor x, Tensor gate, Tensor? theta, Tensor? initial_state, bool reverse) -> (Tensor h, Tensor final)",
-    tags=(torch.Tag.pt2_compliant_tag,),
-)
-torch.library.define(
-    "hgrn_kernels::cpu_scan_backward",
-    "(Tensor dh, Tensor dfinal, Tensor h, Tensor gate, Tensor? theta, Tensor? initial_state, bool reverse)"
-    " -> (Tensor dx, Tensor dgate, Tensor dtheta, Tensor dinitial)",
-    tags=(torch.Tag.pt2_compliant_tag,),
-)
-
-
-@torch.library.impl("hgrn_kernels::cpu_scan", "cpu")
 def _forward(
     x: Tensor, gate: Tensor, theta: Tensor | None, initial_state: Tensor | None, reverse: bool
 ) -> tuple[Tensor, Tensor]:
@@ -66,7 +52,6 @@ def _forward(
     return h, h[:, 0 if reverse else -1].clone()
 
 
-@torch.library.impl("hgrn_kernels::cpu_scan_backward", "cpu")
 def _backward(
     dh: Tensor,
     dfinal: Tensor,
@@ -110,10 +95,11 @@ def _launch(
     reverse: bool,
     outputs: list[Tensor],
 ) -> None:
-    """Fill in the block of `_native.Field`, in its order, and run the kernel."""
+    """Fill in the kernel's block of integers, in the order that `_native` gives, and run it."""
     from hgrn_kernels import _native
 
-    if any(t.dtype != h.dtype for t in (rows, gate, start)) or h.dtype not in (torch.float32, torch.float64):
+    read = [rows, gate, start, h if theta is None else theta, *outputs[:1]]
+    if any(t.dtype != h.dtype for t in read) or h.dtype not in (torch.float32, torch.float64):
         raise TypeError("hgrn_kernels::cpu_scan takes tensors that are all float32 or all float64.")
     batch, length, channels = gate.shape
     rows, gate = _rows(rows), _rows(gate)
@@ -144,15 +130,13 @@ def _tiles(batch: int, channels: int, threads: int) -> tuple[int, int]:
     return math.ceil(channels / tile), tile
 
 
-@torch.library.register_fake("hgrn_kernels::cpu_scan")
-def _(
+def _fake_forward(
     x: Tensor, gate: Tensor, theta: Tensor | None, initial_state: Tensor | None, reverse: bool
 ) -> tuple[Tensor, Tensor]:
     return x.new_empty(x.shape), x.new_empty(x.shape[0], x.shape[2])
 
 
-@torch.library.register_fake("hgrn_kernels::cpu_scan_backward")
-def _(
+def _fake_backward(
     dh: Tensor,
     dfinal: Tensor,
     h: Tensor,
@@ -186,7 +170,25 @@ def _refuse_vmap(info, in_dims, *args):  # type: ignore[no-untyped-def]
     raise RuntimeError("The cpu backend of scan does not work under torch.func.vmap; pass backend='reference'.")
 
 
-torch.library.register_autograd("hgrn_kernels::cpu_scan", _differentiate, setup_context=_save)
-torch.library.register_autograd("hgrn_kernels::cpu_scan_backward", _refuse_second_derivative)
-torch.library.register_vmap("hgrn_kernels::cpu_scan", _refuse_vmap)
-torch.library.register_vmap("hgrn_kernels::cpu_scan_backward", _refuse_vmap)
+_FORWARD, _BACKWARD = "hgrn_kernels::cpu_scan", "hgrn_kernels::cpu_scan_backward"
+_TAGS = (torch.Tag.pt2_compliant_tag,)
+torch.library.define(
+    _FORWARD,
+    "(Tensor x, Tensor gate, Tensor? theta, Tensor? initial_state, bool reverse) -> (Tensor h, Tensor final)",
+    tags=_TAGS,
+)
+torch.library.impl(_FORWARD, "cpu", _forward)
+torch.library.register_fake(_FORWARD, _fake_forward)
+torch.library.register_autograd(_FORWARD, _differentiate, setup_context=_save)
+torch.library.register_vmap(_FORWARD, _refuse_vmap)
+
+torch.library.define(
+    _BACKWARD,
+    "(Tensor dh, Tensor dfinal, Tensor h, Tensor gate, Tensor? theta, Tensor? initial_state, bool reverse)"
+    " -> (Tensor dx, Tensor dgate, Tensor dtheta, Tensor dinitial)",
+    tags=_TAGS,
+)
+torch.library.impl(_BACKWARD, "cpu", _backward)
+torch.library.register_fake(_BACKWARD, _fake_backward)
+torch.library.register_autograd(_BACKWARD, _refuse_second_derivative)
+torch.library.register_vmap(_BACKWARD, _refuse_vmap)

@@ -102,14 +102,16 @@ def _show(args: argparse.Namespace) -> int:
     _prepare_with_bar(task)
     if task.spec.inputs == "values":
         path = args.output or Path(f"{task.name}.png")
-        contact_sheet(task, path, args.count or 16, split=args.split, offset=args.offset)
+        contact_sheet(task, path, 16 if args.count is None else args.count, split=args.split, offset=args.offset)
         print(path)
         return 0
     if args.output is not None:
         print(f"lra: {task.name} is shown as text; --output is for images.", file=sys.stderr)
         return 2
     console = Console()
-    for heading, sample in text_samples(task, args.count or 3, split=args.split, offset=args.offset):
+    for heading, sample in text_samples(
+        task, 3 if args.count is None else args.count, split=args.split, offset=args.offset
+    ):
         console.rule(heading)
         console.print(sample)
     return 0

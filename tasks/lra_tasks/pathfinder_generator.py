@@ -21,10 +21,10 @@ from lra_tasks.pathfinder_stamps import Tables, build_tables
 
 __all__ = ["PRESETS", "PathfinderImages", "PathfinderParameters", "benchmark", "generate", "generate_with_paths"]
 
-# From-scratch tries of the two target paths of one image; the presets need a few hundred at most.
+# From-scratch tries of the two target paths of one image; the presets need a few hundred on average.
 ATTEMPTS = 100_000
 # Images of one compiled call: few, so that cores end together and Ctrl-C is heard.
-CHUNK = 64
+CHUNK = 16
 
 
 class PathfinderImages(NamedTuple):
@@ -100,7 +100,7 @@ def generate_with_paths(
         if drawn < len(rows.labels):
             raise TaskError(
                 f"Pathfinder found no place for two paths of {length} paddles in a window of {size} pixels after "
-                f"{ATTEMPTS:,} tries: shorten contour_length or enlarge window."
+                f"{ATTEMPTS:,} tries: shorten contour_length, lower continuity or enlarge window."
             )
         return drawn
 

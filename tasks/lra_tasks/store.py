@@ -329,8 +329,10 @@ def _sentences(folder: Path) -> Iterator[None]:
     """Turn what the file system refuses into one sentence."""
     try:
         yield
-    except FileNotFoundError:  # a source that build() looked for
-        raise
+    except FileNotFoundError as error:
+        if folder.parent.exists():
+            raise  # a source that build() looked for
+        raise TaskError(f"The folder {folder.parent} cannot be made ({error}): choose another data folder.") from error
     except (OSError, NotImplementedError) as error:  # filelock: NotImplementedError where locks do not exist
         raise TaskError(
             f"The task cannot be prepared in {folder.parent} ({error}): free space there, or choose another folder "
