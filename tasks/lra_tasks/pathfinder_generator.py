@@ -10,13 +10,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lra_tasks.errors import TaskError
-from lra_tasks.pathfinder_parameters import PRESETS, PathfinderParameters
+from lra_tasks.pathfinder_parameters import PRESETS, PathfinderImages, PathfinderParameters
 from lra_tasks.pathfinder_stamps import Tables, build_tables
 
 __all__ = ["PRESETS", "PathfinderImages", "PathfinderParameters", "benchmark", "generate", "generate_with_paths"]
@@ -25,17 +24,6 @@ __all__ = ["PRESETS", "PathfinderImages", "PathfinderParameters", "benchmark", "
 ATTEMPTS = 100_000
 # Images of one compiled call: few, so that cores end together and Ctrl-C is heard.
 CHUNK = 16
-
-
-class PathfinderImages(NamedTuple):
-    """Images with what is known about them; n images of H×W pixels."""
-
-    images: NDArray[np.uint8]  # (n, H, W)
-    labels: NDArray[np.uint8]  # (n,) 1: the marked ends are the two ends of one path; 0: of two paths
-    margins: NDArray[np.uint8]  # (n,) gap round a paddle, in pixels
-    distractors: NDArray[np.uint8]  # (n,) how many found a place
-    paths: NDArray[np.int16]  # (n, 2, contour_length, 2) y, x of each target path's first tail, then of its heads
-    ends: NDArray[np.int16]  # (n, 2, 2) y, x of the two marked ends
 
 
 def generate(
@@ -76,7 +64,7 @@ def generate_with_paths(
 ) -> PathfinderImages:
     """As :func:`generate`, with the paths and the other facts of each image."""
     # Numba is slow to import, and a prepared data set does without.
-    from lra_tasks.pathfinder_growth import Output, draw_images, settings_of
+    from lra_tasks.pathfinder_growth import draw_images, settings_of
 
     if not 0 <= seed < 2**64 or start < 0 or count < 0 or workers < 0:
         raise TaskError(
@@ -84,7 +72,7 @@ def generate_with_paths(
             "use numbers of 0 and above, the seed below 2^64."
         )
     size, length = parameters.window, parameters.contour_length
-    output = Output(
+    output = PathfinderImages(
         images=np.empty((count, size, size), np.uint8),
         labels=np.empty(count, np.uint8),
         margins=np.empty(count, np.uint8),
@@ -95,7 +83,7 @@ def generate_with_paths(
     tables, settings = _tables(parameters), settings_of(parameters, ATTEMPTS)
 
     def draw(first: int) -> int:
-        rows = Output._make(array[first : first + CHUNK] for array in output)
+        rows = PathfinderImages._make(array[first : first + CHUNK] for array in output)
         drawn = draw_images(tables, settings, np.uint64(seed), start + first, rows)
         if drawn < len(rows.labels):
             raise TaskError(
@@ -112,8 +100,7 @@ def generate_with_paths(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    margins = np.asarray(parameters.margins, np.uint8)[output.margins]
-    return PathfinderImages(*output._replace(margins=margins))
+    return output
 
 
 def benchmark(parameters: PathfinderParameters, count: int, seed: int = 0) -> float:

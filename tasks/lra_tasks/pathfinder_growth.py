@@ -11,14 +11,15 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from lra_tasks.pathfinder_parameters import PathfinderParameters
-from lra_tasks.pathfinder_stamps import DEGREES, TAKEN, Tables
+from lra_tasks.pathfinder_parameters import PathfinderImages, PathfinderParameters
+from lra_tasks.pathfinder_stamps import DEGREES, Tables
 
 Plane = NDArray[np.float32]  # (H, W) an image or a stamp
 Taken = NDArray[np.float32]  # (2, H, W) how much each pixel is taken, in [0, 1], and the largest within the margin
 Path = NDArray[np.int64]  # (paddles, 3) direction, and y, x of the pixel that the stamp is centred on
 Random = NDArray[np.uint64]  # (1,) state of the stream
 
+TAKEN = 0.3  # where a path may start, a mask above this counts as taken
 CLASH = 1.8  # a new paddle may not bring mask + its own mask to this anywhere
 SCARCE = 0.01  # distractors stop below this free share of the window
 DEAD_END = 1e-4  # total weight of the possible heads below which a path is stuck
@@ -42,17 +43,6 @@ class Settings(NamedTuple):
     paddle_retries: int
     distractor_retries: int
     attempts: int
-
-
-class Output(NamedTuple):
-    """Arrays that one call fills, one row an image."""
-
-    images: NDArray[np.uint8]  # (n, H, W)
-    labels: NDArray[np.uint8]  # (n,) 1: the marked ends are the two ends of one path
-    margins: NDArray[np.uint8]  # (n,)
-    distractors: NDArray[np.uint8]  # (n,) how many found a place
-    paths: NDArray[np.int16]  # (n, 2, contour_length, 2) y, x of each path's first tail, then of its heads
-    ends: NDArray[np.int16]  # (n, 2, 2) y, x of the first and the last marked end
 
 
 def settings_of(parameters: PathfinderParameters, attempts: int) -> Settings:
@@ -342,10 +332,16 @@ def _stretch(image: Plane, result: NDArray[np.uint8]) -> None:
 
 
 @njit(nogil=True, cache=True)
-def draw_images(tables: Tables, settings: Settings, seed: np.uint64, start: int, output: Output) -> int:
+def _paste_lines(image: Plane, tables: Tables, m: int, paths: NDArray[np.int64], contrast: float) -> None:
+    for s in range(paths.shape[0]):
+        for k in range(paths.shape[1]):
+            _paste(image, tables.line[m, paths[s, k, 0]], paths[s, k, 1], paths[s, k, 2], contrast)
+
+
+@njit(nogil=True, cache=True)
+def draw_images(tables: Tables, settings: Settings, seed: np.uint64, start: int, output: PathfinderImages) -> int:
     """Draw images start, start + 1, … into ``output``; how many were drawn before one found no place for its paths."""
-    size = settings.window
-    length = output.paths.shape[2]
+    size, length = settings.window, output.paths.shape[2]
     random = np.empty(1, np.uint64)
     taken, scratch = np.empty((2, size, size), np.float32), np.empty((2, size, size), np.float32)
     image = np.empty((size, size), np.float32)
@@ -354,32 +350,26 @@ def draw_images(tables: Tables, settings: Settings, seed: np.uint64, start: int,
     for n in range(len(output.labels)):
         random[0] = _mix(_mix(seed + GOLDEN) ^ np.uint64(start + n))
         label = _below(random, 2)
-        m = _below(random, tables.line.shape[0])
-        for attempt in range(settings.attempts + 1):
+        m = _below(random, len(tables.margin))
+        attempt = 0
+        while not _grow_targets(tables, settings, m, taken, targets, random):
+            attempt += 1
             if attempt == settings.attempts:
                 return n
-            if _grow_targets(tables, settings, m, taken, targets, random):
-                break
         placed = _grow_distractors(tables, settings, m, taken, others, scratch, random)
-
-        image[:] = 0
-        for s in range(2):
-            for k in range(length):
-                stamp = tables.line[m, targets[s, k, 0]]
-                _paste(image, stamp, targets[s, k, 1], targets[s, k, 2], settings.target_contrast)
-        for s in range(placed):
-            for k in range(settings.distractor_length):
-                stamp = tables.line[m, others[s, k, 0]]
-                _paste(image, stamp, others[s, k, 1], others[s, k, 2], settings.distractor_contrast)
         first = _below(random, 2)
         last = first if label == 1 else 1 - first
+        output.labels[n] = label
+        output.margins[n] = tables.margin[m]
+        output.distractors[n] = placed
+        output.paths[n] = targets[:, :, 1:]
         output.ends[n, 0] = targets[first, 0, 1:]
         output.ends[n, 1] = targets[last, length - 1, 1:]
+
+        image[:] = 0
+        _paste_lines(image, tables, m, targets, settings.target_contrast)
+        _paste_lines(image, tables, m, others[:placed], settings.distractor_contrast)
         for e in range(2):
             _paste_marker(image, tables, output.ends[n, e, 0], output.ends[n, e, 1])
         _stretch(image, output.images[n])
-        output.labels[n] = label
-        output.margins[n] = m
-        output.distractors[n] = placed
-        output.paths[n] = targets[:, :, 1:]
     return len(output.labels)

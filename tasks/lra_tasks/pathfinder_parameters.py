@@ -1,10 +1,14 @@
-"""What a Pathfinder image is made of: the parameters of the generator and their presets.
+"""What goes into the generator of Pathfinder images and what comes out: parameters, presets, images.
 
 Names and values follow the generator of Linsley et al., "Learning long-range spatial dependencies with horizontal
 gated recurrent units" (NeurIPS 2018), as the Long Range Arena set them for its hardest folder.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lra_tasks.errors import TaskError
 
@@ -50,6 +54,17 @@ class PathfinderParameters:
             )
         if self.padding < 1 or self.paddle_length < 1 or not self.margins or min(self.margins) < 1:
             raise TaskError("Pathfinder's padding, paddle_length and margins must be at least 1 pixel.")
+
+
+class PathfinderImages(NamedTuple):
+    """Images with what is known about them; n images of H×W pixels."""
+
+    images: NDArray[np.uint8]  # (n, H, W)
+    labels: NDArray[np.uint8]  # (n,) 1: the marked ends are the two ends of one path; 0: of two paths
+    margins: NDArray[np.uint8]  # (n,) gap round a paddle, in pixels
+    distractors: NDArray[np.uint8]  # (n,) how many found a place
+    paths: NDArray[np.int16]  # (n, 2, contour_length, 2) y, x of each target path's first tail, then of its heads
+    ends: NDArray[np.int16]  # (n, 2, 2) y, x of the two marked ends
 
 
 PRESETS: dict[int, PathfinderParameters] = {

@@ -29,8 +29,6 @@ Doubles = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 DEGREES = 360
-# A mask above this counts as taken where a path may start.
-TAKEN = 0.3
 
 
 class Tables(NamedTuple):
@@ -68,36 +66,26 @@ def build_tables(parameters: PathfinderParameters) -> Tables:
     )
 
 
-def render_paddle(
-    parameters: PathfinderParameters, margin: int, orientation: float, reach: int | None = None
-) -> tuple[Floats, Floats]:
+def render_paddle(parameters: PathfinderParameters, margin: int, orientation: float) -> tuple[Floats, Floats]:
     """Draw one paddle from the centre pixel of a small canvas.
 
     Args:
         margin: gap kept round the paddle, in pixels.
-        orientation: in radians, y downwards.
-        reach: crop or zero-pad to 2·reach + 1 pixels a side; None: the canvas as it is drawn.
+        orientation: in radians, from x towards y (downwards).
 
     Returns:
         The line and the mask, both (K, K) in [0, 1].
     """
     scale = parameters.antialias
-    half = parameters.paddle_length + int(np.ceil(parameters.paddle_thickness)) + margin
+    half = parameters.paddle_length + math.ceil(parameters.paddle_thickness) + margin
     centre = half * scale
     step = parameters.paddle_length * scale * _directions([orientation])[0]
-    end = [math.ceil(centre + float(offset)) for offset in step]
+    end_y, end_x = (math.ceil(centre + float(offset)) for offset in step)
     canvas = Image.new("L", (2 * centre + 1, 2 * centre + 1))
-    ImageDraw.Draw(canvas).line(
-        [(centre, centre), (end[1], end[0])],
-        fill=255,
-        width=round(parameters.paddle_thickness * scale),
-    )
-    dilated = _dilate(np.asarray(canvas)[None], margin * scale)[0]
-    side = 2 * half + 1
-    line, mask = (_scale_down(image, side) for image in (canvas, Image.fromarray(dilated)))
-    if reach is None:
-        return line, mask
-    return _recentre(line, reach), _recentre(mask, reach)
+    width = round(parameters.paddle_thickness * scale)
+    ImageDraw.Draw(canvas).line([(centre, centre), (end_x, end_y)], fill=255, width=width)
+    dilated = Image.fromarray(_dilate(np.asarray(canvas)[None], margin * scale)[0])
+    return _scale_down(canvas, 2 * half + 1), _scale_down(dilated, 2 * half + 1)
 
 
 def render_marker(parameters: PathfinderParameters, window: int, y: int, x: int) -> Floats:
@@ -111,22 +99,22 @@ def render_marker(parameters: PathfinderParameters, window: int, y: int, x: int)
 
 def _margin_tables(parameters: PathfinderParameters, margin: int) -> dict[str, NDArray]:
     length = parameters.paddle_length
-    reach = length + int(np.ceil(parameters.paddle_thickness)) + max(parameters.margins)
+    widest = max(parameters.margins)
     degrees = np.arange(-DEGREES // 2, DEGREES // 2) * np.pi / 180
     circle = _circle_pixels(length + margin)
     towards = np.array([math.atan2(y, x) for y, x in circle])
     orientations = np.concatenate([degrees, towards])
     drawn = np.concatenate([degrees, _backwards(towards)])
-    stamps = [render_paddle(parameters, margin, angle, reach) for angle in drawn]
-    masks = np.stack([mask for _, mask in stamps])
+    stamps = [render_paddle(parameters, margin, angle) for angle in drawn]
+    masks = _widen(np.stack([mask for _, mask in stamps]), widest - margin)
     turn = np.abs(orientations[:, None] - towards[None, :])
     turn = np.minimum(turn, 2 * np.pi - turn)
     weight = np.cos(np.minimum(parameters.continuity * turn, np.pi / 2)) ** 2
-    cores = [_core(mask, length + margin) for _, mask in stamps[:DEGREES]]
+    cores = [_core(mask, length + margin) for mask in masks[:DEGREES]]
     return {
-        "line": np.stack([line for line, _ in stamps]),
+        "line": _widen(np.stack([line for line, _ in stamps]), widest - margin),
         "mask": masks,
-        "near": _dilate(masks, margin, widen=max(parameters.margins)),
+        "near": _dilate(_widen(masks, widest), margin),
         "head": length * _directions(degrees),
         "pivot": (length + margin) * _directions(_backwards(degrees)),
         "advance": (length + 2 * margin) * _directions(orientations),
@@ -135,7 +123,7 @@ def _margin_tables(parameters: PathfinderParameters, margin: int) -> dict[str, N
         "weight": np.where(weight < 1e-9, 0.0, weight),
         "core": _stack(cores),
         "core_size": np.array([len(core) for core in cores]),
-        "core_box": np.array([[core.min(axis=0), core.max(axis=0)] for core in cores]),
+        "core_box": np.array([_box(core) for core in cores]),
         "startable": np.array([_is_startable(core) for core in cores]),
     }
 
@@ -156,6 +144,11 @@ def _core(mask: Floats, reach: int) -> Ints:
     return offsets[(np.abs(offsets) <= reach).all(axis=1)]
 
 
+def _box(core: Ints) -> Ints:
+    """Smallest and largest (y, x); zeros for an empty core, which is never startable."""
+    return np.array([core.min(axis=0), core.max(axis=0)]) if len(core) else np.zeros((2, 2), np.int64)
+
+
 def _is_startable(core: Ints) -> bool:
     """Whether the core lies in all four quadrants round the tail (an axis belongs to both sides).
 
@@ -168,7 +161,7 @@ def _is_startable(core: Ints) -> bool:
 
 def _marker_stamps(parameters: PathfinderParameters) -> Floats:
     # A stamp reaches 3 pixels (Lanczos) beyond the disc, and an edge changes the 3 pixels next to it.
-    side = min(parameters.window, 2 * (int(np.ceil(parameters.marker_radius)) + 7) + 1)
+    side = min(parameters.window, 2 * (math.ceil(parameters.marker_radius) + 7) + 1)
     return np.stack(
         [np.stack([render_marker(parameters, side, y, x) for x in range(side)]) for y in range(side)], dtype=np.float32
     )
@@ -177,10 +170,6 @@ def _marker_stamps(parameters: PathfinderParameters) -> Floats:
 def _scale_down(image: Image.Image, side: int) -> Floats:
     small = image.resize((side, side), Image.Resampling.LANCZOS)
     return np.asarray(small).astype(np.float32) / np.float32(255)
-
-
-def _recentre(stamp: Floats, reach: int) -> Floats:
-    return np.pad(stamp, reach - stamp.shape[0] // 2)
 
 
 def _backwards(angles: Doubles) -> Doubles:
@@ -192,10 +181,14 @@ def _directions(angles: Iterable[float]) -> Doubles:
     return np.array([(math.sin(angle), math.cos(angle)) for angle in angles])
 
 
-def _dilate(images: NDArray, radius: int, widen: int = 0) -> NDArray:
-    """Largest value within ``radius`` in each of the images (N, H, W), first padded by ``widen`` pixels of 0."""
-    padded = np.pad(images, ((0, 0), (widen, widen), (widen, widen)))
-    return grey_dilation(padded, footprint=_disc(radius)[None], mode="constant", cval=0)
+def _widen(stamps: NDArray, pixels: int) -> NDArray:
+    """Zeros on every side of the stamps (N, K, K), so that those of all margins have one size."""
+    return np.pad(stamps, ((0, 0), (pixels, pixels), (pixels, pixels)))
+
+
+def _dilate(images: NDArray, radius: int) -> NDArray:
+    """Largest value within ``radius`` in each of the images (N, H, W)."""
+    return grey_dilation(images, footprint=_disc(radius)[None], mode="constant", cval=0)
 
 
 def _disc(radius: int) -> NDArray[np.bool_]:
