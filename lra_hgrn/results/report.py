@@ -105,7 +105,7 @@ def _shortcomings(suite: Sequence[Cell]) -> list[str]:
     if small:
         found.append(f"Below the published size and not comparable with published figures: {', '.join(small)}.")
     found += [
-        f"{cell.task} × {cell.model} is on the open track: {'; '.join(departures)}."
+        f"{cell.task} × {cell.model} is on the open track: {' '.join(departures)}"
         for cell in suite
         if (departures := _distinct(departure for record in cell.records for departure in record.departures))
     ]

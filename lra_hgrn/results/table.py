@@ -108,7 +108,7 @@ def _model(cell: Cell, table: Table) -> Entry:
     departures = list(dict.fromkeys(departure for record in cell.records for departure in record.departures))
     marks: tuple[int, ...] = ()
     if first.track == "open" or departures:
-        marks = (table.mark(f"{first.track.capitalize()} track: {'; '.join(departures) or 'no departure named'}."),)
+        marks = (table.mark(f"{first.track.capitalize()} track: {' '.join(departures) or 'No departure named.'}"),)
     return Entry(cell.model, (cell.model, first.track, "; ".join(departures)), marks)
 
 

@@ -222,6 +222,8 @@ class _Run:
     def _record(self, outcome: _Outcome, scores: Scores | None) -> Record:
         config, net = self.config, self.net
         bounds = net.lower_bounds()
+        if bounds is not None and not bounds.isfinite().all():
+            bounds = None  # diverged
         commit = environment.git_commit()
         return Record(
             run=self.directory.resolve().name,

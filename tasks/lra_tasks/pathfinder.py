@@ -27,7 +27,7 @@ class Pathfinder(LRATask):
     scales: ClassVar[dict[str, PathfinderScale]] = {
         "full": PathfinderScale(160_000, 20_000, 20_000, PRESETS[32]),
         "small": PathfinderScale(16_000, 2_000, 2_000, PRESETS[32]),
-        "tiny": PathfinderScale(20_000, 2_000, 2_000, PRESETS[16]),
+        "tiny": PathfinderScale(20_000, 2_000, 2_000, replace(PRESETS[16], window=14, contour_length=3)),
     }
 
     @property
