@@ -123,7 +123,7 @@ class Record:
     scale: str
     protocol: str
     track: Literal["strict", "open"]
-    departures: list[str]  # each departure from the strict track, in words
+    departures: list[str]  # from the published code or, on the open track, from its rules; each one sentence
     data_fingerprint: str | None
     model: str  # name in tables
     target: str  # token mixer

@@ -13,7 +13,7 @@ from lra_hgrn.results.cells import Cell, collect
 from lra_hgrn.results.files import write_whole
 from lra_hgrn.results.record import Record, Score
 from lra_hgrn.results.render import to_html
-from lra_hgrn.results.table import MISSING, describe, make_table, percent
+from lra_hgrn.results.table import MISSING, describe, make_table, percent, sentences
 
 _STYLE = Path(__file__).with_name("report.css")
 
@@ -105,9 +105,10 @@ def _shortcomings(suite: Sequence[Cell]) -> list[str]:
     if small:
         found.append(f"Below the published size and not comparable with published figures: {', '.join(small)}.")
     found += [
-        f"{cell.task} × {cell.model} is on the open track: {' '.join(departures)}"
+        f"{cell.task} × {cell.model} is on the open track: {sentences(departures)}"
         for cell in suite
-        if (departures := _distinct(departure for record in cell.records for departure in record.departures))
+        if any(record.track == "open" for record in cell.records)
+        and (departures := _distinct(departure for record in cell.records for departure in record.departures))
     ]
     commits = _distinct(record.git_commit for record in records if record.git_commit is not None)
     if any(commit.endswith("+dirty") for commit in commits):

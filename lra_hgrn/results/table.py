@@ -108,7 +108,7 @@ def _model(cell: Cell, table: Table) -> Entry:
     departures = list(dict.fromkeys(departure for record in cell.records for departure in record.departures))
     marks: tuple[int, ...] = ()
     if first.track == "open" or departures:
-        marks = (table.mark(f"{first.track.capitalize()} track: {' '.join(departures) or 'No departure named.'}"),)
+        marks = (table.mark(f"{first.track.capitalize()} track: {sentences(departures)}"),)
     return Entry(cell.model, (cell.model, first.track, "; ".join(departures)), marks)
 
 
@@ -206,6 +206,11 @@ def _fingerprint(cell: Cell) -> str | None:
 def describe(device: Device) -> str:
     """Put a device in words."""
     return f"{device.name} ({device.backend} backend, precision {device.precision}, {device.threads} threads)"
+
+
+def sentences(departures: Sequence[str]) -> str:
+    """Join departures, phrases or sentences, into running text."""
+    return " ".join(f"{departure.rstrip('.')}." for departure in departures) or "No departure named."
 
 
 def percent(share: float) -> str:

@@ -114,7 +114,6 @@ class _Run:
         if gpu and not torch.cuda.is_available():
             raise UserError("train.accelerator=gpu, but torch sees no GPU here; use train.accelerator=cpu.")
         self.device = torch.device("cuda", torch.cuda.current_device()) if gpu else torch.device("cpu")
-        environment.reset_peak_memory(self.device)
         self.task = self._prepare_task()
         # Everything random from here on follows from the seed; the data has a seed of its own.
         L.seed_everything(config.seed, verbose=False)
@@ -172,6 +171,7 @@ class _Run:
             default_root_dir=self.directory,
         )
         last = self.directory / LAST
+        environment.reset_peak_memory(self.device)  # the peak counts training, not the preparation of the data
         try:
             with warnings.catch_warnings():
                 # lightning 2.6 with torch 2.13, of lightning's own making

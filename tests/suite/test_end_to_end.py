@@ -96,7 +96,7 @@ def test_a_stopped_sweep_goes_on_where_it_was(home):
     while time.monotonic() < deadline and not any(home.glob("results/runs/*/best.ckpt")):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
     assert "the same command goes on" in err
     assert "Traceback" not in err

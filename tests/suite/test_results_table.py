@@ -168,7 +168,7 @@ def test_memory_counted_in_two_ways_has_no_common_peak():
 def test_departures_and_stamps_stand_below_the_table():
     open_run = make_record(track="open", departures=["RGB input", "crop and flip"])
     table = make_table(CELLS, [open_run, make_record(model="Transformer")])
-    assert table.notes == ["Open track: RGB input; crop and flip."]
+    assert table.notes == ["Open track: RGB input. crop and flip."]
     assert [row[1].marks for row in table.rows] == [(1,), (), (), ()]
     remarks = " ".join(table.remarks)
     for words in ("Scale: tiny.", "Protocol: s4.", "Track: open, strict.", "a processor", "listops 01234567"):
