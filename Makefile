@@ -54,11 +54,12 @@ lock:
 	  | sed -e 's/+cpu$$//' -e "s/^triton==.*/&; sys_platform == 'linux'/"; } > requirements.lock
 	rm -rf $(VENV)-lock
 
+# Old libraries warn about new ones: warnings are no errors here.
 lowest:
 	$(PYTHON) -m venv --clear $(VENV)-lowest
 	$(PYTHON) tests/lowest.py > $(VENV)-lowest/constraints.txt
 	$(VENV)-lowest/bin/pip install --quiet --constraint $(VENV)-lowest/constraints.txt --editable '.[dev]'
-	$(VENV)-lowest/bin/python -m pytest -m 'not slow'
+	$(VENV)-lowest/bin/python -m pytest -m 'not slow' -W default
 
 clean:
 	rm -rf $(VENV) $(VENV)-lock $(VENV)-lowest build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,5 +1,6 @@
 """Checkpoints that are never half-written and continue a run exactly; stopping on a signal."""
 
+import io
 import os
 import pickle
 import signal
@@ -29,16 +30,18 @@ class AtomicCheckpointIO(CheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Through memory: on a full disk torch's own writer fails with an error that does not say so.
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
         temporary = path.with_suffix(".tmp")
         try:
             with temporary.open("wb") as file:
-                torch.save(checkpoint, file)
+                file.write(buffer.getbuffer())
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
-        except OSError as error:
+        finally:
             temporary.unlink(missing_ok=True)
-            raise UserError(f"Cannot write the checkpoint {path}: {error.strerror}; the one before is kept.") from None
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
         return load_checkpoint(Path(path))

@@ -62,8 +62,13 @@ def train(config: Config, directory: Path, *, resume: bool = False) -> Record:
     record = _open_directory(config, directory, resume)
     if record is not None:
         return record
-    with Reporter(directory, f"{config.model.name} on {config.task.name}") as reporter:
-        return _Run(config, directory, reporter).execute()
+    try:
+        with Reporter(directory, f"{config.model.name} on {config.task.name}") as reporter:
+            return _Run(config, directory, reporter).execute()
+    except OSError as error:
+        raise UserError(
+            f"The run stopped: {error}. Its last checkpoint is whole: mend this and add --resume."
+        ) from error
 
 
 def _open_directory(config: Config, directory: Path, resume: bool) -> Record | None:
@@ -139,7 +144,7 @@ class _Run:
         try:
             outcome = self._fit()
             scores = self._test() if outcome.status == "finished" else None
-        except UserError:
+        except (UserError, OSError):
             raise
         except Exception as error:
             self._record(_Outcome("failed", f"{type(error).__name__}: {error}"), None).save(self.directory)

@@ -93,7 +93,7 @@ def test_a_stopped_sweep_goes_on_where_it_was(home):
     (home / "long.yaml").write_text(SUITE.replace("EPOCHS", "8").split("  - model")[0].replace("GRU", "HGRN"))
     process = start(home, "sweep", "long.yaml")
     deadline = time.monotonic() + 300
-    while time.monotonic() < deadline and not any(home.glob("results/runs/*/best.ckpt")):
+    while process.poll() is None and time.monotonic() < deadline and not any(home.glob("results/runs/*/best.ckpt")):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)

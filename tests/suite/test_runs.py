@@ -193,3 +193,23 @@ def test_the_same_seed_twice_and_another_seed(config, tmp_path):
     train(config(train={"epochs": 1}, seed=2), tmp_path / "c")
     assert_same(outcome(tmp_path / "a"), outcome(tmp_path / "b"))
     assert outcome(tmp_path / "a")[0] != outcome(tmp_path / "c")[0]
+
+
+@pytest.mark.parametrize("name", ["last.ckpt", "record.json", "predictions.npz", "best.ckpt"])
+def test_a_full_disk_is_one_sentence_and_the_run_goes_on(config, tmp_path, monkeypatch, name):
+    """The disk is full when a file is put in its place, once; then there is room again."""
+    original, failed = os.replace, []
+
+    def replace(source, target):
+        if Path(target).name == name and Path(target).parent.name == "parts" and not failed:
+            failed.append(target)
+            raise OSError(28, "No space left on device", str(target))
+        original(source, target)
+
+    train(config(), tmp_path / "whole")
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(UserError, match=r"No space left on device.*--resume"):
+        train(config(), tmp_path / "parts", resume=True)
+    assert not list((tmp_path / "parts").glob("*.tmp*"))
+    train(config(), tmp_path / "parts", resume=True)
+    assert_same(outcome(tmp_path / "whole"), outcome(tmp_path / "parts"))
