@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lra_hgrn.config.schema import Config
 from lra_hgrn.errors import UserError, nearest
 
+TARGET = "model.target"
 KWARGS = "model.kwargs"  # the one free subtree: checked against the token mixer's constructor when it is built
 
 # Where a cell runs and how often it reports do not change what it learns, and the seeds of a cell belong together:
@@ -126,18 +127,24 @@ def _layer(kind: str, name: str) -> Layer:
 
 
 def merge(layers: Sequence[Layer]) -> Composed:
-    """Merge layers over the defaults, later ones over earlier ones, each leaf checked as it is set."""
+    """Merge layers over the defaults, later ones over earlier ones, each leaf checked as it is set.
+
+    A layer that names another token mixer drops the keyword arguments that earlier layers gave the one before.
+    """
     config = OmegaConf.structured(Config)
     origins = dict.fromkeys(option_keys(), "default")
     for layer in layers:
-        for key, value in _leaves(layer.values):
+        leaves = dict(_leaves(layer.values))
+        if leaves.get(TARGET, config.model.target) != config.model.target:
+            config.model.kwargs = {}
+            origins = {key: origin for key, origin in origins.items() if not key.startswith(f"{KWARGS}.")}
+        for key, value in leaves.items():
             _set(config, key, value, layer.origin)
-            if key.startswith(f"{KWARGS}."):
-                origins.pop(KWARGS, None)
             origins[key] = layer.origin
-    for key in option_keys():
-        if OmegaConf.is_missing(OmegaConf.select(config, key.rpartition(".")[0]) or config, key.rpartition(".")[2]):
-            raise UserError(f"Option {key!r} has no value; set it in a file or as {key}=...")
+    if config.model.kwargs:
+        del origins[KWARGS]  # each of them has an origin of its own
+    for key in sorted(OmegaConf.missing_keys(config)):
+        raise UserError(f"Option {key!r} has no value; set it in a file or as {key}=...")
     return Composed(cast(Config, OmegaConf.to_object(config)), origins)
 
 

@@ -27,6 +27,16 @@ def test_later_layers_win_and_origins_say_so():
     assert composed.origins["model.kwargs.causal"] == "command line"
 
 
+def test_another_mixer_does_not_inherit_the_arguments_of_the_one_before():
+    composed = compose("transformer", "listops", ["model.kwargs.size=3", "model.target=my.Mixer"])
+    assert composed.config.model.kwargs == {"size": 3}
+    assert "model.kwargs.heads" not in composed.origins
+    assert compose("transformer", "listops", ["model.kwargs.causal=true"]).config.model.kwargs == {
+        "heads": 4,
+        "causal": True,
+    }
+
+
 @pytest.mark.parametrize("task", names("tasks"))
 @pytest.mark.parametrize("model", names("models"))
 def test_every_cell_composes_and_survives_a_round_trip(model, task):
