@@ -131,7 +131,7 @@ class Checkpoints(L.Callback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, Classification)
-        loss, accuracy = pl_module.pop_metrics("val")
+        loss, accuracy = pl_module.val_metrics.pop()
         self.journal.log_validation(trainer, loss, accuracy)
         self.last = {"accuracy": accuracy, "epoch": trainer.current_epoch, "step": trainer.global_step}
         if self.best is None or accuracy > self.best["accuracy"]:

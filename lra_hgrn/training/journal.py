@@ -96,7 +96,7 @@ class Journal(L.Callback):
             self.first_step = time.perf_counter() - self._since
         if trainer.global_step % self.log_every == 0 or trainer.is_last_batch:
             self._close_window()
-            loss, accuracy = pl_module.pop_metrics("train")
+            loss, accuracy = pl_module.train_metrics.pop()
             self._write(trainer, "train", loss, accuracy)
             if not math.isfinite(loss):
                 raise Diverged(f"The training loss was {loss} at step {trainer.global_step}.")

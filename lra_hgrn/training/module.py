@@ -14,11 +14,32 @@ from lra_hgrn.training.optim import build_optimizer, build_schedule
 from lra_tasks.loader import Batch
 
 
+class SplitMetrics(nn.Module):
+    """Loss and accuracy of one split; they accumulate on the device until they are popped."""
+
+    def __init__(self, n_classes: int, persistent: bool) -> None:
+        super().__init__()
+        self.loss = MeanMetric(nan_strategy="disable")  # a NaN must be seen
+        self.accuracy = MulticlassAccuracy(n_classes, average="micro", validate_args=False)
+        for metric in (self.loss, self.accuracy):
+            metric.persistent(persistent)
+
+    def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        self.loss.update(loss.detach(), weight=len(labels))
+        self.accuracy.update(logits.detach(), labels)
+
+    def pop(self) -> tuple[float, float]:
+        """Return loss and accuracy since the last call, and start anew. Synchronises with the device."""
+        values = float(self.loss.compute()), float(self.accuracy.compute())
+        self.loss.reset()
+        self.accuracy.reset()
+        return values
+
+
 class Classification(L.LightningModule):
     """Cross-entropy training of ``net(inputs, lengths) -> logits``.
 
-    Metrics accumulate on the device; whoever logs them computes and resets them. Those of the training split are
-    part of the checkpoint, so that a resumed run logs the same rows.
+    The metrics of the training split are part of the checkpoint, so that a resumed run logs the same rows.
     """
 
     def __init__(self, net: nn.Module, n_classes: int, config: Config, total_steps: int) -> None:
@@ -26,41 +47,20 @@ class Classification(L.LightningModule):
         self.net = net
         self.config = config
         self.total_steps = total_steps
-        self.metrics = nn.ModuleDict(
-            {
-                f"{split}_{name}": metric
-                for split in ("train", "val")
-                for name, metric in (
-                    ("loss", MeanMetric(nan_strategy="disable")),  # a NaN must be seen
-                    ("accuracy", MulticlassAccuracy(n_classes, average="micro", validate_args=False)),
-                )
-            }
-        )
-        for name, metric in self.metrics.items():
-            metric.persistent(name.startswith("train"))  # type: ignore[operator]
+        self.train_metrics = SplitMetrics(n_classes, persistent=True)
+        self.val_metrics = SplitMetrics(n_classes, persistent=False)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        logits = self.net(batch.inputs, batch.lengths)
-        loss = F.cross_entropy(logits.float(), batch.labels)
-        self._count("train", loss.detach(), logits.detach(), batch.labels)
-        return loss
+        return self._step(batch, self.train_metrics)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._step(batch, self.val_metrics)
+
+    def _step(self, batch: Batch, metrics: SplitMetrics) -> Tensor:
         logits = self.net(batch.inputs, batch.lengths)
         loss = F.cross_entropy(logits.float(), batch.labels)
-        self._count("val", loss, logits, batch.labels)
-
-    def _count(self, split: str, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        self.metrics[f"{split}_loss"].update(loss, weight=len(labels))  # type: ignore[operator]
-        self.metrics[f"{split}_accuracy"].update(logits, labels)  # type: ignore[operator]
-
-    def pop_metrics(self, split: str) -> tuple[float, float]:
-        """Return loss and accuracy of a split since the last call, and start anew. Synchronises with the device."""
-        loss, accuracy = self.metrics[f"{split}_loss"], self.metrics[f"{split}_accuracy"]
-        values = (float(loss.compute()), float(accuracy.compute()))  # type: ignore[operator]
-        loss.reset()  # type: ignore[operator]
-        accuracy.reset()  # type: ignore[operator]
-        return values
+        metrics.update(loss, logits, batch.labels)
+        return loss
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["lra_config"] = plain(self.config)  # a checkpoint says by itself what it is of
