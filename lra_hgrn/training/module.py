@@ -10,7 +10,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from lra_hgrn.config import Config, plain
-from lra_hgrn.training.optim import build_optimizer, build_schedule
+from lra_hgrn.training.optim import build_optimizer, build_schedule, schedule_end
 from lra_tasks.loader import Batch
 
 
@@ -46,7 +46,7 @@ class Classification(L.LightningModule):
         super().__init__()
         self.net = net
         self.config = config
-        self.total_steps = total_steps
+        self.schedule_end = schedule_end(config.optim, total_steps)
         self.train_metrics = SplitMetrics(n_classes, persistent=True)
         self.val_metrics = SplitMetrics(n_classes, persistent=False)
 
@@ -67,7 +67,7 @@ class Classification(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = build_optimizer(self.net, self.config.optim)
-        schedule = build_schedule(optimizer, self.config.optim, self.total_steps)
+        schedule = build_schedule(optimizer, self.config.optim, self.schedule_end)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 

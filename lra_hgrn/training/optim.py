@@ -25,14 +25,23 @@ def build_optimizer(net: nn.Module, config: OptimConfig) -> AdamW:
     return AdamW(filled, betas=(config.beta1, config.beta2))
 
 
-def build_schedule(optimizer: AdamW, config: OptimConfig, total_steps: int) -> LambdaLR:
-    """Make the schedule of the learning rate over steps."""
+def schedule_end(config: OptimConfig, total_steps: int) -> int:
+    """Return the step at which the schedule ends.
+
+    Raises:
+        UserError: the cosine would end before the warm-up does.
+    """
     end = total_steps if config.schedule_steps is None else config.schedule_steps
     if config.schedule == "cosine" and end <= config.warmup_steps:
         raise UserError(
             f"The cosine ends at step {end}, within the {config.warmup_steps} steps of warm-up: "
             "lower optim.warmup_steps or raise optim.schedule_steps or train.epochs."
         )
+    return end
+
+
+def build_schedule(optimizer: AdamW, config: OptimConfig, end: int) -> LambdaLR:
+    """Make the schedule of the learning rate over steps; see `lr_factor`."""
     return LambdaLR(optimizer, partial(lr_factor, config=config, end=end))
 
 

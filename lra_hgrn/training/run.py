@@ -22,9 +22,7 @@ from lra_hgrn.progress import Reporter
 from lra_hgrn.results.files import write_whole
 from lra_hgrn.results.predictions import make_predictions
 from lra_hgrn.results.record import (
-    FILE as RECORD,
-)
-from lra_hgrn.results.record import (
+    FILE,
     FINAL,
     Device,
     Memory,
@@ -82,7 +80,7 @@ def _open_directory(config: Config, directory: Path, resume: bool) -> Record | N
     if not resume:
         raise UserError(f"{directory} holds a run already: add --resume to go on, or choose another --output.")
     _check_same_cell(config, directory)
-    record = load_record(directory / RECORD) if (directory / RECORD).is_file() else None
+    record = load_record(directory / FILE) if (directory / FILE).is_file() else None
     return record if record is not None and record.status in FINAL else None
 
 
