@@ -36,6 +36,17 @@ class Broken(nn.Module):
 """
 
 
+@pytest.fixture(autouse=True)
+def interruptible():
+    """Let the commands started here be interrupted also where this process runs in the background of a shell.
+
+    There SIGINT is ignored, which children inherit; a handler in this process becomes the default in theirs.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def home(tmp_path):
     (tmp_path / "toy.yaml").write_text("task: {name: toy_task.Toy, scale: long}\n")
