@@ -8,7 +8,6 @@ A token mixer is an ``nn.Module`` with constructor ``(d_model, **options)`` and 
 import importlib
 import inspect
 import os
-import sys
 import types
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -16,6 +15,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from torch import nn
 
 from lra_hgrn.errors import UserError, nearest
+from lra_hgrn.imports import search_current_folder
 
 _MIXERS: dict[str, type[nn.Module]] = {}
 
@@ -66,9 +66,7 @@ def resolve_mixer(target: str) -> type[nn.Module]:
 
 
 def _import(module_name: str, target: str) -> types.ModuleType:
-    # Appended, not prepended: a file of the user's called queue.py must not hide Python's.
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
+    search_current_folder()
     try:
         return importlib.import_module(module_name)
     except ImportError as error:

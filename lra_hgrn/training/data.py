@@ -1,6 +1,7 @@
 """From the options of a task to the task."""
 
 from lra_hgrn.config import Config
+from lra_hgrn.imports import search_current_folder
 from lra_tasks import LRATask, get_task
 
 
@@ -10,6 +11,7 @@ def build_task(config: Config) -> LRATask:
     Raises:
         TaskError: for an unknown task, scale or protocol.
     """
+    search_current_folder()
     options = config.task
     return get_task(options.name)(
         scale=options.scale,

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -99,3 +100,13 @@ def test_data_info_and_show(capsys, tmp_path, monkeypatch):
     assert out.count("label") == 2
     code, out, _ = lra(capsys, "data", "info", "listops", "task.scale=tiny")
     assert "yes, sha256" in out
+
+
+def test_a_task_of_the_folder_one_stands_in(tmp_path):
+    """By the installed command, whose own folder and not the current one is on Python's path."""
+    (tmp_path / "my_tasks.py").write_text((Path(__file__).parent / "toy_task.py").read_text())
+    (tmp_path / "mine.yaml").write_text("task: {name: my_tasks.Toy}\n")
+    command = [Path(sys.executable).parent / "lra", "data", "prepare", "mine.yaml", f"task.data_dir={tmp_path}"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "150 train, 40 val, 50 test" in result.stdout
