@@ -26,7 +26,7 @@ class Journal(L.Callback):
     """Log a row every ``log_every`` steps and one a validation; keep the duration of each window of steps.
 
     A window ends where a row is written, which is where the host waits for the device: between two rows nothing
-    synchronises. Validation, checkpoints and the first window after a start are outside the measurement.
+    synchronises. Validation, the checkpoints after it and the first window after a start are outside the measurement.
     """
 
     def __init__(self, directory: Path, log_every: int) -> None:

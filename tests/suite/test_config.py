@@ -1,7 +1,5 @@
 """Composition of configurations: order of the layers, origins, and one sentence for every mistake."""
 
-import dataclasses
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -165,6 +163,8 @@ def test_words_of_a_layer_read_back():
     assert parse_overrides(as_words(layer)) == layer
 
 
-def test_schema_defaults_are_valid():
-    for item in option_keys().values():
-        assert item.default is not dataclasses.MISSING or item.default_factory is not dataclasses.MISSING
+def test_defaults_lie_within_their_bounds():
+    bounded = [(key, item) for key, item in option_keys().items() if isinstance(item.default, int | float)]
+    assert len(bounded) > 10
+    for key, item in bounded:
+        assert item.metadata["low"] <= item.default <= item.metadata["high"], key
