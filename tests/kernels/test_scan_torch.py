@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from hgrn_kernels import scan
+from hgrn_kernels import hgru, scan
+from hgrn_kernels.cpu.recurrence import CHUNK
 
 
 def arguments(batch=2, length=11, channels=6, requires_grad=True):
@@ -33,22 +34,37 @@ def assert_same(actual, expected):
 @pytest.mark.parametrize("requires_grad", [False, True])
 def test_opcheck(reverse, requires_grad):
     x, gate, theta, initial = arguments()
-    forward = torch.ops.hgrn_kernels.cpu_scan.default
+    forward = torch.ops.hgrn_kernels.cpu_recurrence.default
+    plain, gated = (None, False, reverse, True, requires_grad), ("silu", False, reverse, True, requires_grad)
+    both = ("identity", True, False, False, requires_grad)
+    time_first = gate.transpose(0, 1).contiguous().transpose(0, 1)
+    bound, lengths = gate[0, 0].detach().clone(), torch.tensor([4, 11])
     for inputs in (
-        (x, gate, theta, initial, reverse),
-        (x, gate, None, None, reverse),
-        (x[..., :6], gate, None, initial[:, :6], reverse),
-        (x.mT.contiguous().mT, gate.transpose(0, 1).contiguous().transpose(0, 1), theta, None, reverse),
+        (x, gate, None, theta[None], initial, None, *plain),
+        (x, gate, None, None, None, None, *plain),
+        (x[..., :6], gate, None, None, initial[:, :6], None, *plain),
+        (x.mT.contiguous().mT, time_first, None, theta[None], None, None, *plain),
+        (x, gate, bound, theta[None], initial, lengths, *gated),
+        (x, gate, bound, theta.expand(2, 6), None, lengths, *both),
+        (x[:, None], gate[:, None], bound, theta.expand(4, 6), None, None, *both),
     ):
-        leaves = [t.detach().requires_grad_(requires_grad) if isinstance(t, torch.Tensor) else t for t in inputs]
+        leaves = [
+            t.detach().requires_grad_(requires_grad) if isinstance(t, torch.Tensor) and t.is_floating_point() else t
+            for t in inputs
+        ]
         torch.library.opcheck(forward, leaves)
 
 
 def test_opcheck_of_the_backward_operator():
     x, gate, theta, initial = arguments(requires_grad=False)
-    backward = torch.ops.hgrn_kernels.cpu_scan_backward.default
-    torch.library.opcheck(backward, (x, initial, x, gate, theta, initial, False))
-    torch.library.opcheck(backward, (x, initial, x, gate, None, None, True))
+    forward = torch.ops.hgrn_kernels.cpu_recurrence.default
+    backward = torch.ops.hgrn_kernels.cpu_recurrence_backward.default
+    for activation, both, thetas, start in (
+        (None, False, theta[None], initial), ("silu", False, None, None), ("silu", True, theta.expand(2, 6), None)
+    ):  # fmt: skip
+        *_, kept, carries = forward(x, gate, None, thetas, start, None, activation, both, False, False, True)
+        inputs = (x, initial if start is not None else None, x, gate, None, thetas, start, None, kept, carries)
+        torch.library.opcheck(backward, (*inputs, activation, both, False))
 
 
 @pytest.mark.parametrize("dynamic", [False, True])
@@ -95,17 +111,18 @@ def test_vmap_is_refused_with_a_way_out():
     torch.testing.assert_close(stacked[1], scan(x, gate, backend="cpu"))
 
 
-def test_operators_refuse_what_only_scan_may_raise_to_float32():
-    x, gate, _, _ = arguments(requires_grad=False)
-    with pytest.raises(TypeError, match="all float32 or all float64"):
-        torch.ops.hgrn_kernels.cpu_scan(x.bfloat16(), gate.bfloat16(), None, None, False)
+def test_what_is_saved_does_not_grow_with_the_fused_operations():
+    x, gate, theta, _ = arguments(length=64)
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: (saved.append(t.numel()), t)[1], lambda t: t):
+        hgru(x, gate, None, theta, bidirectional=False, backend="cpu")
+    assert sum(saved) <= x.numel() * (1 + 1 / CHUNK) + gate.numel() + theta.numel()
 
 
-def test_changing_the_saved_output_in_place_is_noticed():
+def test_changing_a_saved_input_in_place_is_noticed():
     x, gate, _, _ = arguments()
-    h = scan(x, gate, backend="cpu")
-    loss = h.sum()
+    loss = scan(x, gate, backend="cpu").sum()
     with torch.no_grad():
-        h.zero_()
+        x.zero_()
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
