@@ -84,7 +84,7 @@ class Device:
     """What the run was computed on and in."""
 
     name: str
-    backend: str  # kernel backend of the scan
+    backend: str  # of hgrn_kernels
     precision: str
     threads: int
 

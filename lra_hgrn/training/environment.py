@@ -11,6 +11,9 @@ from pathlib import Path
 
 import torch
 
+from hgrn_kernels import backend_for
+from lra_hgrn.errors import UserError
+
 PACKAGES = ("lra-hgrn", "torch", "triton", "lightning", "torchmetrics", "numba", "numpy", "omegaconf")
 
 
@@ -52,6 +55,18 @@ def device_name(device: torch.device) -> str:
     except (OSError, StopIteration):
         model = platform.processor() or platform.machine()
     return f"{model}, {os.cpu_count()} cores"
+
+
+def kernel_backend(device: torch.device) -> str:
+    """Return the backend of `hgrn_kernels` that is used on a device.
+
+    Raises:
+        UserError: the environment variable HGRN_BACKEND names one that is unknown or cannot run there.
+    """
+    try:
+        return backend_for(device)
+    except ValueError as error:
+        raise UserError(str(error)) from None
 
 
 def reset_peak_memory(device: torch.device) -> None:

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from omegaconf import OmegaConf
 
-from hgrn_kernels import backend_for
 from lra_hgrn.config import Config, from_plain, identity, plain
 from lra_hgrn.config.compose import read_yaml
 from lra_hgrn.errors import UserError
@@ -117,6 +116,7 @@ class _Run:
         if gpu and not torch.cuda.is_available():
             raise UserError("train.accelerator=gpu, but torch sees no GPU here; use train.accelerator=cpu.")
         self.device = torch.device("cuda", torch.cuda.current_device()) if gpu else torch.device("cpu")
+        self.backend = environment.kernel_backend(self.device)
         self.task = self._prepare_task()
         # Everything random from here on follows from the seed; the data has a seed of its own.
         L.seed_everything(config.seed, verbose=False)
@@ -253,7 +253,7 @@ class _Run:
             ),
             device=Device(
                 name=environment.device_name(self.device),
-                backend=backend_for(self.device),
+                backend=self.backend,
                 precision=config.train.precision,
                 threads=torch.get_num_threads(),
             ),

@@ -1,11 +1,17 @@
 """The command line: quick answers, exit codes, one sentence for every mistake."""
 
+import functools
+import json
+import re
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
+import torch
 
+from hgrn_kernels import backend_for, bench
 from lra_hgrn.cli.main import COMMANDS, main
 
 
@@ -56,6 +62,7 @@ def test_quick_answers_do_not_import_torch(words):
         (["data", "prepare", "listops", "task.data_dir=/proc/no"], "/proc/no"),
         (["data", "show", "listops", "task.scale=tiny", "--count", "0"], "cannot be shown"),
         (["report", "demo", "--output", "/proc/no/report.html"], "choose another --output"),
+        (["bench", "scan", "--device", "gpu"], "invalid choice: 'gpu'"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_2(capsys, tmp_path, monkeypatch, words, sentence):
@@ -79,7 +86,62 @@ def test_overrides_may_follow_an_option(capsys):
 def test_info_names_the_backend(capsys):
     code, out, _ = lra(capsys, "info")
     assert code == 0
-    assert "scan on cpu" in out
+    assert re.search(r"^kernels on cpu +(cpu|reference|triton)$", out, re.MULTILINE)
+    assert re.search(r"^backend reference +ready$", out, re.MULTILINE)
+
+
+@pytest.mark.parametrize("words", [["bench", "scan"], ["train", "hgrn", "listops", "task.scale=tiny"]])
+def test_a_wrong_backend_is_told_before_anything_is_done(capsys, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LRA_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("HGRN_BACKEND", "numba")
+    code, _, err = lra(capsys, *words)
+    assert code == 2
+    assert err.strip() == "lra: HGRN_BACKEND is 'numba'; choose one of: auto, cpu, triton, reference."
+    assert not (tmp_path / "data").exists()
+    assert "HGRN_BACKEND is 'numba'" in lra(capsys, "info")[1]
+
+
+def test_bench_scan_without_a_gpu_says_so(capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    code, _, err = lra(capsys, "bench", "scan", "--device", "cuda")
+    assert (code, err) == (2, "lra: --device cuda, but torch sees no GPU here; use --device cpu.\n")
+
+
+def test_bench_scan_tries_the_file_before_it_measures(capsys, monkeypatch):
+    monkeypatch.setattr(bench, "measure", None)
+    code, _, err = lra(capsys, "bench", "scan", "--device", "cpu", "--json", "/proc/no/bench.json")
+    assert code == 2
+    assert err == "lra: Cannot write /proc/no/bench.json: No such file or directory; choose another --json.\n"
+
+
+def out_of_memory(*tensors):
+    raise torch.OutOfMemoryError("tried to allocate more than there is")
+
+
+def test_bench_scan_prints_tables_and_writes_rows(capsys, tmp_path, monkeypatch):
+    shapes = {"text": (2, 6, 4), "image": (1, 3, 2, 4)}
+    monkeypatch.setattr(bench, "SHAPES", {"cpu": shapes})
+    monkeypatch.setattr(bench, "measure", functools.partial(bench.measure, repeats=2, warmup=1))
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", out_of_memory)
+    code, out, _ = lra(capsys, "bench", "scan", "--device", "cpu", "--json", str(tmp_path / "new" / "bench.json"))
+    assert code == 0
+    assert "text: 2 × 6 × 4" in out
+    assert "image: 1 × 3 × 2 × 4" in out
+    assert re.search(r"softmax attention, 1 × 4: out of memory +forward +–", out)
+    assert "absent: fla chunk_hgrn, runs on a GPU only; there: pip install fla-core" in out
+    written = json.loads((tmp_path / "new" / "bench.json").read_text())
+    assert written["versions"]["torch"] == torch.__version__
+    assert written["backend"] == backend_for("cpu")
+    assert list(written["absent"]) == ["fla fused_recurrent_hgrn", "fla chunk_hgrn", "accelerated_scan.warp"]
+    assert datetime.fromisoformat(written["date"]).tzinfo is not None
+    assert {row["task"]: tuple(row["shape"]) for row in written["rows"]} == shapes
+    for row in written["rows"]:
+        label = f"{row['name']}: {row['note']}" if row["note"] else row["name"]
+        time, copy = row["time"], row["copy"]
+        figures = [time["min"], time["quartile1"], time["median"], time["quartile3"], copy["median"]] if time else []
+        cells = [*(f"{x:.3f}" for x in figures), f"{row['ratio']:.2f}"] if time else ["–"] * 6
+        assert [*label.split(), row["passes"], *cells] in [line.split() for line in out.splitlines()]
 
 
 def test_an_empty_table_has_dashes_and_no_zeros(capsys, tmp_path):

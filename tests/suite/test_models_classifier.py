@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from lra_hgrn.config import ModelConfig
 from lra_hgrn.errors import UserError
@@ -239,23 +240,62 @@ def test_forward_is_one_graph(spec, target):
     torch.testing.assert_close(traced(inputs, lengths), net(inputs, lengths))
 
 
+class Checkpointed(nn.Module):
+    """A block whose activations are not kept but computed again in the backward pass."""
+
+    def __init__(self, block):
+        super().__init__()
+        self.block = block
+
+    def forward(self, *arguments):
+        return checkpoint(self.block, *arguments, use_reentrant=False)
+
+
+def assert_same_step(net, other, inputs, lengths, autocast=False, **tolerance):
+    """Equal logits, and equal gradients of every parameter."""
+    steps = []
+    for module in (net, other):
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            logits = module(inputs, lengths)
+        weights = torch.arange(1, 1 + logits.numel()).view_as(logits)
+        steps.append([logits, *torch.autograd.grad((logits * weights).sum(), list(module.parameters()))])
+    for name, a, b in zip(["logits", *dict(net.named_parameters())], *steps, strict=True):
+        torch.testing.assert_close(a, b, **tolerance, msg=lambda text, name=name: f"{name}: {text}")
+
+
+UNITS = [{}, {"causal": True}, {"complex": False, "output": "paper"}, {"output_gate": False}, {"input_forget": False}]
+
+
+WAYS = ["checkpointed", "compiled and checkpointed", "compiled under autocast"]
+
+
+@pytest.mark.parametrize(
+    ("way", "kwargs"), [*(("compiled", unit) for unit in UNITS), *((way, {}) for way in WAYS)], ids=str
+)
+def test_hgrn_compiled_or_checkpointed_takes_the_same_step(way, kwargs):
+    torch.compiler.reset()
+    net = build(kwargs=kwargs, positions="sinusoidal")
+    twin = copy.deepcopy(net)
+    if "checkpointed" in way:
+        twin.blocks = nn.ModuleList(map(Checkpointed, twin.blocks))
+    if "compiled" in way:
+        twin = torch.compile(twin, fullgraph=True, backend="aot_eager")
+    for length in (9, 6):  # the second compiles again, with a dynamic length
+        inputs, lengths = tokens()[:, :length], LENGTHS.clamp(max=length)
+        assert_same_step(net, twin, inputs, lengths, autocast="autocast" in way, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # inductor's own
 @pytest.mark.parametrize(("spec", "target"), [(PAIRS, "hgru"), (PIXELS, "attention")])
 def test_compiled_classifier_has_the_same_logits_and_gradients(spec, target):
     torch.compiler.reset()
     net = build(spec, target, norm="batch", positions="sinusoidal")
-    twin = copy.deepcopy(net)
-    compiled = torch.compile(twin, fullgraph=True)
-    for length in (16, 11):  # the second length recompiles with a dynamic one
+    compiled = torch.compile(copy.deepcopy(net), fullgraph=True)
+    for length in (16, 11):  # the second compiles again, with a dynamic length
         lengths = torch.tensor([length, 3, length, 7])
         inputs = torch.rand(4, length) if spec is PIXELS else tokens(lengths, length)
-        a, b = net(inputs, lengths), compiled(inputs, lengths)
-        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
-        a.square().sum().backward()
-        b.square().sum().backward()
-    for (name, p), q in zip(net.named_parameters(), twin.parameters(), strict=True):
-        torch.testing.assert_close(p.grad, q.grad, rtol=1e-2, atol=1e-3, msg=name)
+        assert_same_step(net, compiled, inputs, lengths, rtol=1e-2, atol=1e-3)
 
 
 class Sieve(nn.Module):

@@ -130,25 +130,48 @@ def test_lower_bounds_grow_from_zero_and_stay_under_one():
     np.testing.assert_allclose(bound().detach(), want, rtol=1e-5)
 
 
+def bare_unit(forget):
+    """A real causal HGRU of the candidate SiLU(1) and one forget logit at every step, without norm and projection."""
+    mixer = HGRU(2, complex=False, causal=True, output_gate=False)
+    with torch.no_grad():
+        mixer.in_proj.weight.zero_()
+        mixer.in_proj.bias.copy_(torch.tensor([1.0, 1.0, forget, forget]))
+    mixer.norm = mixer.out_proj = torch.nn.Identity()
+    return mixer
+
+
 def test_one_minus_lambda_keeps_its_digits():
-    mixer = HGRU(2)
-    forget = torch.full((2,), 30.0)
-    _, write = mixer._gates(forget, torch.full((2,), 0.5))
-    np.testing.assert_allclose(write, 0.5 / (1 + math.exp(30)), rtol=1e-5)
+    h = bare_unit(30.0)(torch.randn(1, 1, 2), lower_bound=torch.full((2,), 0.5))
+    np.testing.assert_allclose(h.detach(), np.full((1, 1, 2), 0.5 / (1 + math.exp(30)) * silu(1)), rtol=1e-5)
 
 
-def test_gates_and_scan_stay_in_float32_under_autocast(monkeypatch):
-    seen = []
-
-    def spy(x, gate, **options):
-        seen.append((x.dtype, gate.dtype))
-        return scan(x, gate, **options)
-
-    scan = hgru.scan
-    monkeypatch.setattr(hgru, "scan", spy)
+def test_forget_gates_near_one_are_not_rounded_under_autocast():
+    """bfloat16 has no value between 0.996 and 1: rounded to 1, this forget gate would never forget."""
     with torch.autocast("cpu", torch.bfloat16):
-        HGRU(8)(torch.randn(2, 5, 8))
-    assert seen == [(torch.float32, torch.float32)] * 2
+        h = bare_unit(6.5)(torch.randn(1, 500, 2))
+    assert h.dtype == torch.bfloat16
+    want = silu(1) * (1 - sigmoid(6.5) ** 500)
+    np.testing.assert_allclose(h[0, -1].float().detach(), [want, want], rtol=2**-8)
+
+
+def test_autocast_makes_no_float32_copies(monkeypatch):
+    seen = {}
+
+    def spy(name, function):
+        def call(*tensors, **options):
+            y = function(*tensors, **options)
+            seen[name] = [t.dtype for t in (*tensors, y)]
+            return y
+
+        monkeypatch.setattr(hgru, name, call)
+
+    spy("hgru", hgru.hgru)
+    spy("gated_norm", hgru.gated_norm)
+    with torch.autocast("cpu", torch.bfloat16):
+        HGRU(8)(torch.randn(2, 5, 8), lower_bound=torch.rand(8))
+    half, full = torch.bfloat16, torch.float32
+    # Activations, then parameters, then what comes out.
+    assert seen == {"hgru": [half, half, full, full, half], "gated_norm": [half, half, full, full, half]}
 
 
 def published_classifier(p, first, second, layers, d):

@@ -5,10 +5,9 @@ Modeling", NeurIPS 2023, arXiv 2311.04823.
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hgrn_kernels import scan
+from hgrn_kernels import gated_norm, hgru
 from lra_hgrn.models.registry import register_mixer
 
 
@@ -68,39 +67,25 @@ class HGRU(nn.Module):
 
         Args:
             x: (B, L, d).
-            mask: (B, L) bool, True on real positions; None: nothing is padded.
+            mask: (B, L) bool, True on real positions, which come first; None: nothing is padded.
             lower_bound: γ of this layer, (d,), in [0, 1); None: no bound.
 
         Returns:
             (B, L, d).
         """
         candidate, output_gate, forget = self.in_proj(x).split(self.widths, dim=-1)
-        keep, write = self._gates(forget, lower_bound)
-        if mask is not None:  # nothing is written at padding: the backward scan reaches the last real step empty
-            write = write * mask.unsqueeze(-1)
-        planes = F.silu(candidate).unflatten(-1, (-1, x.shape[-1]))  # (B, L, 2 or 1, d): real and imaginary parts
-        h = self._scan((write.unsqueeze(-2) * planes).flatten(-2), keep.expand_as(x))
-        if not output_gate.shape[-1]:
-            h = self.norm(h)
-        elif self.output == "released":
-            h = self.norm(h) * F.silu(output_gate)
-        else:
-            h = self.norm(F.silu(output_gate) * h)
-        return self.out_proj(h)
-
-    def _gates(self, forget: Tensor, lower_bound: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return λ and 1 − λ, the second not by subtraction: it would lose all its digits where λ is near 1."""
-        if not forget.shape[-1]:
-            forget = self.forget
-        # bfloat16 has no value between 0.996 and 1: under autocast the gates and the scan's inputs stay in float32.
-        forget = forget.to(torch.promote_types(forget.dtype, torch.float32))
-        if lower_bound is None:
-            return forget.sigmoid(), (-forget).sigmoid()
-        return lower_bound + (1 - lower_bound) * forget.sigmoid(), (1 - lower_bound) * (-forget).sigmoid()
-
-    def _scan(self, x: Tensor, gate: Tensor) -> Tensor:
         theta = getattr(self, "theta", None)
-        h = scan(x, gate, theta=None if theta is None else theta[0])
-        if self.causal:
-            return h
-        return h + scan(x, gate, theta=None if theta is None else theta[-1], reverse=True)
+        # Under autocast these are in half precision, and no copies are made: the kernels compute in float32.
+        h = hgru(
+            candidate,
+            forget if forget.shape[-1] else self.forget.expand_as(x),
+            lower_bound,
+            None if theta is None else theta.squeeze(0),  # one row serves both directions
+            bidirectional=not self.causal,
+            lengths=None if mask is None else mask.sum(dim=1),
+        )
+        if not output_gate.shape[-1]:
+            return self.out_proj(self.norm(h))
+        norm = self.norm
+        y = gated_norm(h, output_gate, norm.weight, norm.bias, eps=norm.eps, gate_first=self.output == "paper")
+        return self.out_proj(y)
