@@ -26,14 +26,23 @@ def one_thread():
 
 @pytest.fixture
 def dirty_memory(monkeypatch):
-    """What is allocated holds nan, so that an element never written, or read before, is seen."""
-    empty = torch.empty
+    """What is allocated holds nan and lies between guards: nothing is read before it is written, or written beside."""
+    empty, guarded = torch.empty, []
 
     def dirty(*size, **options):
-        fresh = empty(*size, **options)
-        return fresh.fill_(torch.nan) if fresh.is_floating_point() else fresh
+        shape = torch.Size(size[0] if isinstance(size[0], tuple) else size)
+        whole = empty(shape.numel() + 128, **options)
+        if whole.is_floating_point():
+            guarded.append(whole.fill_(torch.nan))
+            whole[:64] = whole[-64:] = 7
+        return whole[64:-64].view(shape)
 
     monkeypatch.setattr(torch, "empty", dirty)
+    yield
+    assert guarded
+    for whole in guarded:
+        assert (whole[:64] == 7).all()
+        assert (whole[-64:] == 7).all()
 
 
 def arguments(shape, kind, *, bounded=True, dtype=torch.float64, seed=0):
@@ -204,15 +213,30 @@ def test_two_halves_with_the_state_handed_over_equal_one_run():
     assert torch.equal(final, end)
 
 
-def test_a_gate_near_one_loses_no_digits_of_what_is_written():
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_gate_near_one_loses_no_digits_of_what_is_written(kind):
     # λ rounds to 1 in float32; what remains, 2e-9 of the candidate a step, is still added up to float32 precision.
-    x, forget, *_ = arguments((1, 200, 8), (2, 0, True), dtype=torch.float32)
+    x, forget, _, theta, _ = arguments((1, 200, 8), kind, dtype=torch.float32)
     forget = forget.detach() + 20
-    for both in (False, True):
-        h = hgru(x, forget, bidirectional=both, backend="cpu")
-        exact = hgru(x.double(), forget.double(), bidirectional=both, backend="reference")
-        assert 0 < exact.abs().max() < 1e-6
-        assert_near([h], [exact], 1e-5)
+    h = hgru(x, forget, None, theta, bidirectional=kind[2], backend="cpu")
+    double = [None if t is None else t.double() for t in (x, forget, None, theta)]
+    exact = hgru(*double, bidirectional=kind[2], backend="reference")
+    assert 0 < exact.abs().max() < 1e-6
+    assert_near([h], [exact], 1e-5)
+
+
+@pytest.mark.parametrize("kind", [(2, 1, False), (2, 2, True)])
+def test_sums_over_a_long_sequence_keep_float32_precision(kind):
+    length = 50_000
+    results = []
+    for dtype in (torch.float32, torch.float64):
+        x, forget, bound, theta, _ = arguments((1, length, 2), kind, dtype=torch.float32)
+        # The same at every step, so that all roundings of a sum go one way; and a memory of few steps.
+        x, forget = x.detach()[:, :1].expand_as(x) + 3, forget.detach()[:, :1].expand_as(forget) - 3
+        leaves = [t.detach().to(dtype).requires_grad_() for t in (bound, theta)]
+        h = hgru(x.to(dtype), forget.to(dtype), *leaves, bidirectional=kind[2], backend="cpu")
+        results.append(torch.autograd.grad(h, leaves, torch.ones_like(h)))
+    assert_near(*results, 3e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -311,3 +335,9 @@ def test_a_training_step_allocates_its_outputs_and_the_states_between_chunks(bot
     allocated = sum(e.nbytes() for e in events if e.name() == "[memory]" and e.nbytes() > 0)
     between = (3 if both else 1) * x.numel() / CHUNK  # of each direction, and the adjoints of one
     assert allocated <= 4 * (1.1 * (2 * x.numel() + forget.numel()) + between)
+
+
+def test_the_operator_refuses_both_directions_of_a_plain_scan():
+    x = torch.ones(1, 2, 3)
+    with pytest.raises(ValueError, match="takes an activation"):
+        torch.ops.hgrn_kernels.cpu_recurrence(x, x, None, None, None, None, None, True, False, False, False)

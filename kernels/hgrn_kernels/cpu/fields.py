@@ -5,7 +5,7 @@ Strides count elements. A tensor that is absent has the address 0. For the gated
 
 # Counters of the items and threads that began, and how the work is cut.
 NEXT, SLOT, ITEMS, TILES, TILE, LENGTH, CHANNELS, PLANES, CHUNK, INNER = range(10)
-# Flags. ADD: onto what the outputs hold; FETCH: the memory is not read in order, so ask for it beforehand.
+# Flags. ADD: onto what the outputs hold; FETCH: ask for memory beforehand.
 ROTATE, GATED, SILU, REVERSE, ADD, FETCH, GATE_FIRST = range(10, 17)
 X, X_OUTER, X_INNER, X_STEP, GATE, GATE_OUTER, GATE_INNER, GATE_STEP = range(17, 25)
 DH, DH_OUTER, DH_INNER, DH_STEP, OUT_OUTER, OUT_INNER, OUT_STEP = range(25, 32)

@@ -22,7 +22,7 @@ def forward_rows(planes: int, chunk: int) -> int:
 
 
 def backward_rows(planes: int, chunk: int) -> int:
-    return chunk * (4 + 4 * planes) + 3 + 2 * planes
+    return chunk * (4 + 4 * planes) + 4 + planes
 
 
 def forward(dtype: Any) -> Any:
