@@ -62,6 +62,8 @@ def _scan(args: argparse.Namespace) -> int:
     if args.device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda, but torch sees no GPU here; use --device cpu.")
     device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if device.type == "cpu":
+        environment.keep_freed_memory()  # as training does
     if args.json is not None:
         _write(args.json, None)
     about: dict[str, Any] = {

@@ -117,6 +117,8 @@ class _Run:
             raise UserError("train.accelerator=gpu, but torch sees no GPU here; use train.accelerator=cpu.")
         self.device = torch.device("cuda", torch.cuda.current_device()) if gpu else torch.device("cpu")
         self.backend = environment.kernel_backend(self.device)
+        if not gpu:
+            environment.keep_freed_memory()
         self.task = self._prepare_task()
         # Everything random from here on follows from the seed; the data has a seed of its own.
         L.seed_everything(config.seed, verbose=False)
