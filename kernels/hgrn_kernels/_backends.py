@@ -79,4 +79,6 @@ def _reason(name: str) -> str | None:
         return f"{_MISSING[name]} is not installed: pip install {_MISSING[name]}"
     if BACKENDS[name].device == "cuda" and not torch.cuda.is_available():
         return "no GPU is visible to torch"
+    if BACKENDS[name].device == "hip":
+        return "its kernels are for NVIDIA GPUs"
     return None

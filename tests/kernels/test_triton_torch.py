@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from hgrn_kernels import backend_for, gated_norm, hgru, hgru2d, scan
+from hgrn_kernels import _backends, available_backends, backend_for, gated_norm, hgru, hgru2d, scan
+from hgrn_kernels import triton as triton_backend
 from hgrn_kernels.triton.recurrence import CHUNK, segments_for
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -105,7 +106,7 @@ def test_what_cannot_be_is_refused_in_one_sentence():
     wide = torch.zeros(1, 32769, device=DEVICE)
     with pytest.raises(ValueError, match=r"^The triton backend takes at most 32768 channels, not 32769: pass backend"):
         gated_norm(wide, wide, wide[0], wide[0], backend="triton")
-    assert backend_for("cuda" if DEVICE == "cuda" else "cpu") in ("triton", "cpu")
+    assert backend_for(x) == ("triton" if DEVICE == "cuda" else "cpu")
     assert backend_for(x.double()) == ("reference" if DEVICE == "cuda" else "cpu")
 
 
@@ -158,6 +159,26 @@ def test_a_device_that_is_not_the_current_one():
         [t.cpu() for t in gradients(unit, arguments(device="cuda:1"))],
         [t.cpu() for t in gradients(unit, arguments(device="cuda:0"))],
     )
+
+
+def test_an_amd_gpu_is_left_to_the_reference(monkeypatch):
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setattr(torch.version, "hip", "7.0")
+    amd = _backends.BACKENDS["triton"]._replace(device=triton_backend.device_type())
+    monkeypatch.setitem(_backends.BACKENDS, "triton", amd)
+    assert backend_for("cuda") == "reference"
+    assert available_backends()["triton"] == "its kernels are for NVIDIA GPUs"
+
+
+@pytest.mark.parametrize("backend", ["reference", "triton"])
+def test_rows_and_columns_may_share_two_angles(backend):
+    x, forget, bound, theta = arguments(2, 12)
+    image, gates = (t.detach().unflatten(1, (3, 4)) for t in (x, forget))
+    shared = hgru2d(image, gates, bound, theta, backend=backend)
+    ahead, back = theta
+    apart = hgru2d(image, gates, bound, torch.stack([ahead, back, ahead, back]), backend=backend)
+    assert torch.equal(shared, apart)
+    assert not torch.allclose(shared, hgru2d(image, gates, bound, ahead, backend=backend))
 
 
 def test_images_of_any_memory_format():

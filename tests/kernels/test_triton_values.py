@@ -15,9 +15,16 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 @pytest.fixture(autouse=True)
 def wide_programs(monkeypatch):
-    """The interpreter takes as long for a wide program as for a narrow one; a test below has several."""
+    """The interpreter takes as long for a wide program as for a narrow one; a test below has several.
+
+    And the many small operations, its own and the reference's, only wait for a second thread.
+    """
+    before = torch.get_num_threads()
     if DEVICE == "cpu":
         monkeypatch.setattr(recurrence, "BLOCK", 256)
+        torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -113,7 +120,7 @@ def test_every_kernel_on_every_shape(shape, planes, segments):
     assert_near_reference(both, (x, logits, bound, two))
 
 
-@pytest.mark.parametrize(("length", "channels", "count"), [(1000, 16, 15), (2049, 2, 32)])
+@pytest.mark.parametrize(("length", "channels", "count"), [(1000, 16, 6), (2049, 2, 7)])
 def test_long_sequences(length, channels, count, segments):
     segments(count)
     x, logits, _, theta, initial = tensors(1, length, channels)
@@ -121,13 +128,13 @@ def test_long_sequences(length, channels, count, segments):
 
 
 def test_both_ways_over_a_thousand_steps(segments):
-    segments(15)
+    segments(5)
     x, logits, bound, theta, _ = tensors(1, 1000, 2, directions=2)
     assert_near_reference(lambda *a, backend: hgru(*a, bidirectional=True, backend=backend), (x, logits, bound, theta))
 
 
 @pytest.mark.parametrize("planes", [1, 2])
-@pytest.mark.parametrize(("shape", "count"), [((2, 3, 9, 4), 1), ((1, 17, 10, 3), 2), ((1, 4, 1, 2), 1)])
+@pytest.mark.parametrize(("shape", "count"), [((2, 3, 9, 4), 1), ((1, 9, 10, 3), 2), ((1, 4, 1, 2), 1)])
 def test_images(shape, count, planes, segments):
     segments(count)
     x, logits, bound, theta, _ = tensors(*shape, planes=planes, directions=4)

@@ -83,9 +83,8 @@ def specialisations(dtypes: Iterable[torch.dtype] = DTYPES, width: int = 64) -> 
             x = torch.zeros(1, 128, planes * width, dtype=dtype).requires_grad_()  # long enough for two segments
             gate = torch.zeros(1, 128, width, dtype=dtype)
             image, image_gate = (t.unflatten(1, (16, 8)) for t in (x, gate))
-            nothing = (
-                None,
-            ) * 4  # lower bound, θ, initial state, lengths and activation change nothing that is compiled
+            # Lower bound, θ, initial state, lengths and which activation it is change nothing that is compiled.
+            nothing = (None, None, None, None)
             for reverse in (False, True):
                 recurrence(x, gate, *nothing, None, False, reverse, False)[0].sum().backward()
             for both in (False, True):
@@ -172,7 +171,7 @@ def _longest_loop(listing: list[tuple[int, str]]) -> tuple[int, int]:
 def compile_all(
     wanted: Iterable[Specialisation], architectures: Iterable[int] = ARCHITECTURES, processes: int | None = None
 ) -> Iterator[Figures]:
-    """Compile everything for every architecture, in processes of their own, the quickest first to be given back."""
+    """Compile everything for every architecture, in processes of their own; give back each when it is done."""
     environment = os.environ.pop("TRITON_INTERPRET", None)  # the children start without it
     try:
         with concurrent.futures.ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:

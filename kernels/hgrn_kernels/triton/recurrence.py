@@ -84,31 +84,24 @@ class _Call:
             directions = 1 if not bidirectional else 2 * len(_passes(x))
             theta = theta.float().expand(directions, -1).contiguous()
         self.theta = theta
-        self.tensors = {"lower": self.nothing if lower_bound is None else lower_bound.float().contiguous()}
-        self.tensors["lengths"] = (self.nothing if lengths is None else lengths).long().contiguous()
-        self.numbers = dict(zip(("scale", "offset"), _ACTIVATIONS[activation], strict=True))
-        self.flags = {"has_lower": int(lower_bound is not None), "has_lengths": int(lengths is not None)}
-        self.tensors["x"], x_row = rows(x, self.dtype)
-        self.tensors["gate"], g_row = rows(gate, self.dtype)
-        self.constants: dict[str, Any] = {
-            "GATED": activation is not None, "COMPLEX": self.planes == 2, "D": self.channels,
-            "X_ROW": x_row, "G_ROW": g_row, "CHUNK": CHUNK, "BLOCK": BLOCK, "SIGN": -1 if reverse else 1,
+        self.x, self.x_row = rows(x, self.dtype)
+        gate, g_row = rows(gate, self.dtype)
+        scale, offset = _ACTIVATIONS[activation]
+        self.given: dict[str, Any] = {
+            "x": self.x, "X_ROW": self.x_row, "gate": gate, "G_ROW": g_row, "D": self.channels,
+            "lower": self.nothing if lower_bound is None else lower_bound.float().contiguous(),
+            "lengths": (self.nothing if lengths is None else lengths).long().contiguous(),
+            "has_lower": int(lower_bound is not None), "has_lengths": int(lengths is not None),
+            "scale": scale, "offset": offset, "GATED": activation is not None, "COMPLEX": self.planes == 2,
+            "SIGN": -1 if reverse else 1, "CHUNK": CHUNK, "BLOCK": BLOCK,
         }  # fmt: skip
 
     def launch(self, kernel: Any, one: _Pass, segments: int, steps: int, **arguments: Any) -> None:
         """Run a kernel on every tile of channels of every segment of every sequence of one pass."""
         theta = self.nothing if self.theta is None else self.theta[2 if one.first_chunk else 0 :]
-        given: dict[str, Any] = {
-            **self.tensors,
-            **self.numbers,
-            **self.flags,
-            **self.constants,
-            "theta": theta,
-            "INNER": one.inner,
-        }
-        given.update(arguments, length=one.length, segments=segments, segment=steps)
+        place = {"theta": theta, "INNER": one.inner, "length": one.length, "segments": segments, "segment": steps}
         programs = one.sequences * segments * math.ceil(self.channels / BLOCK)
-        launch(kernel, programs, self.device, given, num_warps=1, enable_fp_fusion=True)
+        launch(kernel, programs, self.device, self.given | place | arguments, num_warps=1, enable_fp_fusion=True)
 
     def summarise(self, one: _Pass, segments: int, steps: int, v: Tensor, v_row: int, adjoint: bool) -> list[Tensor]:
         """Return checkpoints, products and totals, where the pass needs any."""
@@ -161,7 +154,7 @@ def _forward(
         return h.to(x.dtype), last, starts, carries
     for one in _passes(x):
         segments, steps = call.split(one)
-        made = call.summarise(one, segments, steps, call.tensors["x"], call.constants["X_ROW"], adjoint=False)
+        made = call.summarise(one, segments, steps, call.x, call.x_row, adjoint=False)
         buffers = dict(zip(("checkpoints", "products", "totals"), made, strict=True))
         kept_here = (starts[one.first_chunk :], carries[one.first_segment :]) if save else (call.nothing, call.nothing)
         if bidirectional:

@@ -30,17 +30,8 @@ from hgrn_kernels.triton.steps import (
 # alignments, which a slice of a wider tensor may lack. The widths are: known distances between rows cost no
 # instructions and no registers, and a model has few of them.
 SIZES = (
-    "length",
-    "segments",
-    "segment",
-    "scale",
-    "offset",
-    "has_lower",
-    "has_lengths",
-    "has_initial",
-    "has_final",
-    "save",
-)
+    "length", "segments", "segment", "scale", "offset", "has_lower", "has_lengths", "has_initial", "has_final", "save",
+)  # fmt: skip
 
 
 def kernel(function):
