@@ -14,7 +14,8 @@ from lra_tasks.registry import get_card, get_task, register_task, task_cards, ta
 if TYPE_CHECKING:
     from lra_tasks.datamodule import LRATask
     from lra_tasks.loader import Batch, BatchLoader
-    from lra_tasks.store import SplitWriter, Store, StoreWriter
+    from lra_tasks.store import Store
+    from lra_tasks.store_writer import SplitWriter, StoreWriter
 
 __all__ = [
     "Batch",
@@ -39,9 +40,9 @@ _LAZY = {
     "LRATask": "datamodule",
     "Batch": "loader",
     "BatchLoader": "loader",
-    "SplitWriter": "store",
+    "SplitWriter": "store_writer",
     "Store": "store",
-    "StoreWriter": "store",
+    "StoreWriter": "store_writer",
 }
 
 

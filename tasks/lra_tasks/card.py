@@ -3,6 +3,7 @@
 Nothing here imports torch, so that cards can be listed quickly.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -24,18 +25,56 @@ class Protocol:
     encoding: str  # one phrase: what a step of the input is
     vocab_size: int  # ids of a token, 0 for values
     max_length: int  # steps of the longest input, end mark included
+    splits: str = "made with the samples"  # one phrase: where the splits come from
     departures: tuple[str, ...] = ()  # from the published code, each one sentence
 
     def __post_init__(self) -> None:
-        require(bool(self.name and self.encoding), "A protocol needs a name and an encoding.")
+        require(bool(self.name and self.encoding and self.splits), "A protocol needs a name, an encoding and splits.")
         require(self.vocab_size >= 0, f"Protocol {self.name!r}: vocab_size must be 0 (values) or more.")
         require(self.max_length > 0, f"Protocol {self.name!r}: max_length must be positive.")
         require(all(text.strip() for text in self.departures), f"Protocol {self.name!r}: a departure may not be empty.")
 
 
 @dataclass(frozen=True)
+class Archive:
+    """A published file that a task is read from."""
+
+    url: str
+    filename: str
+    size: int | None = None  # bytes
+    md5: str | None = None  # hex; None: no checksum is published
+    passing: bool = False  # too large to keep: read while it passes by
+
+    def __post_init__(self) -> None:
+        require(self.url.startswith("https://"), f"{self.filename}: an archive is fetched over https.")
+        require(bool(self.filename) and "/" not in self.filename, "An archive has a plain file name.")
+        require(self.md5 is None or len(self.md5) == 32, f"{self.filename}: an md5 has 32 hex digits.")
+        require(self.passing or None not in (self.md5, self.size), f"{self.filename}: name its size and md5.")
+
+
+Source = Literal["generated", "official", "folder", "mini"]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A published or measured fact of the full task, for `lra_tasks.verify`."""
+
+    quantity: str  # as verify names it: "mean length"
+    value: float
+    tolerance: float = 0.0  # in the units of the quantity
+    sources: tuple[Source, ...] = ("generated", "official")  # of the data that it holds for
+    protocols: tuple[str, ...] = ("s4", "google")
+
+    def __post_init__(self) -> None:
+        require(bool(self.quantity) and self.tolerance >= 0, f"Reference {self.quantity!r} has no sense.")
+
+
+@dataclass(frozen=True)
 class TaskCard:
-    """The published facts of a task. ``version`` goes up whenever the samples of a prepared task change."""
+    """The published facts of a task. ``version`` goes up whenever the samples of a prepared task change.
+
+    The first of ``sources`` is what a task is made from unless another is asked for.
+    """
 
     title: str
     summary: str  # one sentence: what is asked of a model
@@ -48,6 +87,10 @@ class TaskCard:
     classes: int
     lengths: tuple[int, int]  # steps of the shortest and longest sample, without end mark
     protocols: tuple[Protocol, ...]
+    sources: tuple[Source, ...] = ("generated",)
+    archive: Archive | None = None  # of the source "official"
+    references: tuple[Reference, ...] = ()
+    fingerprints: tuple[tuple[str, str], ...] = ()  # (start of a prepared folder's name, SHA-256), where known
     version: int = 1
 
     def __post_init__(self) -> None:
@@ -60,6 +103,11 @@ class TaskCard:
         names = [protocol.name for protocol in self.protocols]
         require(bool(names), f"Task card {self.title!r}: name at least one protocol.")
         require(len(set(names)) == len(names), f"Task card {self.title!r}: a protocol is named twice.")
+        require(bool(self.sources), f"Task card {self.title!r}: name at least one source.")
+        require(
+            ("official" in self.sources) == (self.archive is not None),
+            f"Task card {self.title!r}: the source 'official' and an archive go together.",
+        )
         require(self.version >= 1, f"Task card {self.title!r}: version starts at 1.")
 
     def protocol(self, name: str) -> Protocol:
@@ -94,7 +142,10 @@ class Scale:
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """The shape of a task's samples: all that a model needs to know of it."""
+    """The shape of a task's samples: all that a model needs to know of it.
+
+    Values are served as (stored − shift) / scale in float32.
+    """
 
     name: str
     inputs: Literal["tokens", "values"]
@@ -102,6 +153,10 @@ class TaskSpec:
     n_classes: int
     max_length: int  # steps of the longest input
     documents: Literal[1, 2] = 1  # inputs of one sample
+    variable: bool = True  # lengths differ, so that batches are padded
+    side: int = 0  # height and width of the image that the steps are, row by row; 0: no image
+    shift: float = 127.5
+    scale: float = 127.5
 
     def __post_init__(self) -> None:
         require(self.inputs in ("tokens", "values"), f"{self.name}: inputs are 'tokens' or 'values'.")
@@ -111,20 +166,24 @@ class TaskSpec:
         require(self.max_length > 0, f"{self.name}: max_length must be positive.")
         require(self.vocab_size <= 65_536, f"{self.name}: more than 65,536 ids cannot be stored.")
         require(self.documents in (1, 2), f"{self.name}: a sample has one or two documents.")
+        require(self.side in (0, math.isqrt(self.max_length)), f"{self.name}: an image has side² = max_length steps.")
+        require(not (self.side and self.variable), f"{self.name}: images have one length.")
+        require(self.scale > 0, f"{self.name}: scale must be positive.")
 
 
 def markdown_table(cards: Mapping[str, TaskCard]) -> str:
     """Return the table of ``cards`` (by task name) that stands in this package's README."""
     rows = [
-        "| task | asked | train / val / test | classes | steps | protocol: a step | version |",
-        "|---|---|---|---|---|---|---|",
+        "| task | asked | train / val / test | classes | steps | sources | protocol: a step | version |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, card in cards.items():
         shortest, longest = card.lengths
         steps = f"{longest:,}" if shortest == longest else f"{shortest:,}–{longest:,}"
         encodings = "<br>".join(f"{protocol.name}: {protocol.encoding}" for protocol in card.protocols)
-        sizes = f"{card.train:,} / {card.val:,} / {card.test:,}"
+        sizes = f"{card.train:,} / {f'{card.val:,}' if card.val else '–'} / {card.test:,}"
         rows.append(
-            f"| `{name}` | {card.summary} | {sizes} | {card.classes} | {steps} | {encodings} | {card.version} |"
+            f"| `{name}` | {card.summary} | {sizes} | {card.classes} | {steps} | {', '.join(card.sources)} | "
+            f"{encodings} | {card.version} |"
         )
     return "\n".join(rows) + "\n"

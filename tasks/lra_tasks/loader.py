@@ -1,19 +1,22 @@
 """Batches of a split: padded, in an order that is a function of (seed, epoch), resumable inside an epoch."""
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from lra_tasks.card import TaskSpec
 from lra_tasks.errors import TaskError
+from lra_tasks.order import epoch_order, share
+from lra_tasks.resident import resident_tensor
 from lra_tasks.store import Split
 
 
 class Batch(NamedTuple):
     """B samples of N documents each: rows 0..B−1 are the first documents, rows B..2B−1 the second ones, if any."""
 
-    inputs: torch.Tensor  # (N·B, L) int64 tokens padded with 0, or float32 values in [−1, 1]
+    inputs: torch.Tensor  # (N·B, L) int64 tokens or float32 values, padded with 0; L: steps of the longest document
     lengths: torch.Tensor  # (N·B,) int64, steps before the padding
     labels: torch.Tensor  # (B,) int64
 
@@ -24,29 +27,61 @@ class BatchLoader:
     Each pass is one epoch. The order of an epoch depends on ``seed`` and the epoch's number alone, so that a
     loader which was given the state of another goes on with the very next batch.
 
+    Several processes share each batch: every one takes a consecutive part of it, so that steps, epochs and states
+    are those of one process. In training, where the last batch has fewer samples than there are processes, those left
+    over take its first sample again; in evaluation they get no batch, and no sample is served twice.
+
     Args:
         split: the samples.
-        inputs: "tokens" gives int64 ids, "values" bytes scaled to [−1, 1].
-        batch_size: samples in a batch.
+        spec: whether they are tokens or values, and how values are scaled.
+        batch_size: samples in a batch, over all processes.
         shuffle: draw an order for every epoch; else the order of the store.
         seed: seed of the orders.
+        bucket_batches: batches of like lengths are made out of this many at a time; 0: lengths do not matter.
+        device: where the split's tokens stay and batches are made; None: read from the store, made in main memory.
+        rank, world_size: this process and how many there are.
+
+    Raises:
+        TaskError: fewer samples in a batch than processes, or buckets without shuffling.
     """
 
     def __init__(
-        self, split: Split, inputs: Literal["tokens", "values"], batch_size: int, *, shuffle: bool, seed: int = 0
+        self,
+        split: Split,
+        spec: TaskSpec,
+        batch_size: int,
+        *,
+        shuffle: bool,
+        seed: int = 0,
+        bucket_batches: int = 0,
+        device: torch.device | None = None,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
+        if batch_size < world_size:
+            raise TaskError(
+                f"A batch of {batch_size} cannot be shared by {world_size} processes: raise batch_size to "
+                f"{world_size} or more, or start fewer processes."
+            )
+        if bucket_batches and not shuffle:
+            raise TaskError("bucket_batches sorts shuffled samples: set it to 0 where samples keep the store's order.")
         self.split = split
-        self.inputs = inputs
+        self.spec = spec
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.seed = seed
+        self.bucket_batches = bucket_batches
+        self.device = device
+        self.rank = rank
+        self.world_size = world_size
         self._epoch = 0
         self._position = 0  # batches of this epoch that have been yielded
         self._resumed = False
 
     def __len__(self) -> int:
-        """Batches in an epoch."""
-        return -(-len(self.split) // self.batch_size)
+        """Batches that this process takes in an epoch."""
+        left = len(self.split) % self.batch_size
+        return self._steps - (not self.shuffle and 0 < left <= self.rank)
 
     def __iter__(self) -> Iterator[Batch]:
         # A generator: this body first runs when a batch is asked for, so a spare iter() costs no epoch.
@@ -55,7 +90,8 @@ class BatchLoader:
         self._resumed = False
         order = self._order()
         for index in range(self._position, len(self)):
-            batch = self._collate(order[index * self.batch_size : (index + 1) * self.batch_size])
+            step = order[index * self.batch_size : (index + 1) * self.batch_size]
+            batch = self._collate(share(step, self.rank, self.world_size, fill=self.shuffle))
             self._position = index + 1
             if self._position == len(self):  # a state taken at the last batch is the start of the next epoch
                 self._epoch, self._position = self._epoch + 1, 0
@@ -66,34 +102,79 @@ class BatchLoader:
         return {"epoch": self._epoch, "position": self._position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Let the next pass go on from ``state``, taken from a loader with the same split, batch size and seed.
+        """Let the next pass go on from ``state``, of a loader with the same split, batch size, seed and buckets.
+
+        The number of processes may be another one.
 
         Raises:
             TaskError: the state lies beyond the last batch, as one of smaller batches may.
         """
-        if state["position"] > max(0, len(self) - 1):
+        if state["position"] > max(0, self._steps - 1):
             raise TaskError(
-                f"The saved state stands at batch {state['position']} where an epoch has {len(self)}: resume with "
+                f"The saved state stands at batch {state['position']} where an epoch has {self._steps}: resume with "
                 "the batch size and the data that it was saved with."
             )
         self._epoch, self._position = state["epoch"], state["position"]
         self._resumed = True
 
+    @property
+    def _steps(self) -> int:
+        return -(-len(self.split) // self.batch_size)
+
     def _order(self) -> np.ndarray:
         if not self.shuffle:
             return np.arange(len(self.split))
-        return np.random.default_rng([self.seed, self._epoch]).permutation(len(self.split))
+        return epoch_order(
+            len(self.split),
+            self.batch_size,
+            seed=self.seed,
+            epoch=self._epoch,
+            lengths=self.split.lengths() if self.bucket_batches else None,
+            bucket_batches=self.bucket_batches,
+        )
 
     def _collate(self, samples: np.ndarray) -> Batch:
-        split = self.split
-        starts = split.offsets[samples]
-        lengths = split.offsets[samples + 1] - starts
-        padded = np.zeros((len(samples), lengths.max(initial=0)), split.tokens.dtype)
-        for row, start, length in zip(padded, starts.tolist(), lengths.tolist(), strict=True):
-            row[:length] = split.tokens[start : start + length]
-        return Batch(self._inputs(padded), torch.from_numpy(lengths), torch.from_numpy(split.labels[samples]).long())
+        documents = self.split.documents(samples).reshape(-1)
+        starts = self.split.offsets[documents]
+        lengths = self.split.offsets[documents + 1] - starts
+        labels = self.split.labels[samples]
+        if self.device is None:
+            return self._from_store(starts, lengths, labels)
+        return self._on_device(starts, lengths, labels, self.device)
 
-    def _inputs(self, padded: np.ndarray) -> torch.Tensor:
-        if self.inputs == "values":
-            return torch.from_numpy(padded).float().div_(127.5).sub_(1.0)
-        return torch.from_numpy(padded.astype(np.int64))
+    def _from_store(self, starts: np.ndarray, lengths: np.ndarray, labels: np.ndarray) -> Batch:
+        # numpy and not torch: so small a tensor is not worth waking torch's threads for.
+        tokens, longest = self.split.tokens, lengths.max(initial=0)
+        padded = np.zeros((len(starts), longest), tokens.dtype)
+        for row, start, length in zip(padded, starts.tolist(), lengths.tolist(), strict=True):
+            row[:length] = tokens[start : start + length]
+        inputs = padded.astype(np.int64) if self.spec.inputs == "tokens" else self._values(padded, lengths)
+        return Batch(torch.from_numpy(inputs), torch.from_numpy(lengths), torch.from_numpy(labels).long())
+
+    def _values(self, padded: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        values = (padded.astype(np.float32) - np.float32(self.spec.shift)) / np.float32(self.spec.scale)
+        if lengths.min(initial=values.shape[1]) < values.shape[1]:
+            values[np.arange(values.shape[1]) >= lengths[:, None]] = 0.0
+        return values
+
+    def _on_device(self, starts: np.ndarray, lengths: np.ndarray, labels: np.ndarray, device: torch.device) -> Batch:
+        """Cut the batch out of the resident tokens; the host knows every shape and never waits for the device."""
+        tokens, longest = resident_tensor(self.split.tokens, device), lengths.max(initial=0)
+        numbers = torch.from_numpy(np.concatenate([starts, lengths, labels]))
+        if device.type == "cuda":
+            numbers = numbers.pin_memory()  # else the copy would wait for all that the device still has to do
+        first, steps, answers = numbers.to(device, non_blocking=True).split([len(starts), len(lengths), len(labels)])
+        step = torch.arange(longest, device=device)
+        # Where the last document is padded, the index runs beyond the tokens.
+        stored = tokens[(first[:, None] + step).clamp_(max=max(0, len(tokens) - 1))]
+        if self.spec.inputs == "tokens":
+            inputs = stored.long()
+            if stored.dtype == torch.int16:
+                inputs &= 0xFFFF  # the bits of uint16
+        else:
+            # A divisor on the device: CUDA would multiply by the inverse of a number, and round otherwise than a CPU.
+            divisor = torch.full((), self.spec.scale, dtype=torch.float32, device=device)
+            inputs = (stored.float() - self.spec.shift) / divisor
+        if lengths.min(initial=longest) < longest:
+            inputs.masked_fill_(step >= steps[:, None], 0)
+        return Batch(inputs, steps, answers)

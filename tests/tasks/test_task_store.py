@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lra_tasks import Store, TaskError
-from lra_tasks import store as store_module
+from lra_tasks import Store, TaskError, store_writer
 from lra_tasks.store import prepare
+from lra_tasks.store_writer import Layout
 
 SIZES = {"train": 5, "val": 2, "test": 1}
 RECIPE = {"task": "toy", "protocol": "s4", "spec": {"vocab_size": 300}, "seed": 0}
@@ -34,8 +34,11 @@ def build(out) -> None:
             out[split].append(buffer[: len(sample)], label)
 
 
-def make(folder: Path, *, recipe=RECIPE, build=build, progress=None) -> Store:
-    prepare(folder, recipe, SIZES, np.dtype(np.uint16), build, progress)
+LAYOUT = Layout(SIZES, np.dtype(np.uint16), classes=10)
+
+
+def make(folder: Path, *, recipe=RECIPE, build=build, progress=None, layout=LAYOUT) -> Store:
+    prepare(folder, recipe, layout, build, progress)
     return Store.open(folder)
 
 
@@ -48,7 +51,7 @@ def test_what_is_written_is_read(tmp_path):
     for split, size in SIZES.items():
         assert len(store.splits[split]) == size
         for index, expected in enumerate(samples(split)):
-            tokens, label = store.splits[split][index]
+            (tokens,), label = store.splits[split][index]
             assert tokens.tolist() == expected.tolist()
             assert label == index
     assert store.splits["train"].tokens.dtype == np.uint16
@@ -69,7 +72,7 @@ def test_extend_is_append_and_buffers_keep_the_order(tmp_path, monkeypatch):
         out["test"].extend(images[7:], np.array([7]))
 
     def appended(out):
-        monkeypatch.setattr(store_module, "_BUFFER_BYTES", 300)
+        monkeypatch.setattr(store_writer, "_BUFFER_BYTES", 300)
         for index, image in enumerate(images):
             out["train" if index < 5 else "val" if index < 7 else "test"].append(image.ravel(), index)
 
@@ -149,6 +152,10 @@ def test_wrong_samples_are_refused(tmp_path):
         make(tmp_path / "store", build=lambda out: out["train"].append(np.array([], np.uint16), 0))
     with pytest.raises(ValueError, match="2 samples with 3 labels"):
         make(tmp_path / "store", build=lambda out: out["train"].extend(np.ones((2, 4), np.uint16), np.zeros(3)))
+    with pytest.raises(TaskError, match="val split has a label 10 where the task has the classes 0 to 9"):
+        make(tmp_path / "store", build=lambda out: out["val"].extend(np.ones((2, 4), np.uint16), np.array([3, 10])))
+    with pytest.raises(ValueError, match="one document"):
+        make(tmp_path / "store", build=lambda out: out["val"].extend_pairs(np.zeros((1, 2), int), np.zeros(1, int)))
     with pytest.raises(FileNotFoundError):  # what the task itself looked for is not the store's matter
         make(tmp_path / "store", build=lambda out: (tmp_path / "source").read_text())
     assert names(tmp_path) == set()
@@ -244,6 +251,68 @@ def test_a_prepared_store_is_used_without_a_lock(tmp_path):
     (tmp_path / "store.lock").unlink(missing_ok=True)
     make(tmp_path / "store", build=lambda out: pytest.fail("the store is there"))
     assert not (tmp_path / "store.lock").exists()
+
+
+PAIRS = Layout({"train": 3, "val": 1, "test": 0}, np.dtype(np.uint8), classes=2, documents=2)
+
+
+def build_pairs(out):
+    numbers = [out.documents.append(np.full(length, 7 + length, np.uint8)) for length in (1, 2, 3)]
+    out["train"].extend_pairs(np.array([[0, 1], [2, 0], [1, 1]]), np.array([1, 0, 1]))
+    out["val"].extend_pairs(np.array([[numbers[2], numbers[1]]]), np.array([0]))
+
+
+def test_pairs_share_their_documents(tmp_path):
+    store = make(tmp_path / "store", build=build_pairs, layout=PAIRS)
+    train = store.splits["train"]
+    assert [([document.tolist() for document in train[i][0]], train[i][1]) for i in range(3)] == [
+        ([[8], [9, 9]], 1),
+        ([[10, 10, 10], [8]], 0),
+        ([[9, 9], [9, 9]], 1),
+    ]
+    assert train.documents(np.array([1, 2])).tolist() == [[2, 1], [0, 1]]
+    assert train.lengths().tolist() == [2, 3, 2]
+    assert store.splits["val"].tokens is train.tokens
+    assert len(store.splits["test"]) == 0
+    store.verify()
+
+
+def test_pairs_of_documents_that_are_not_there(tmp_path):
+    with pytest.raises(ValueError, match="a document that is not there"):
+        make(
+            tmp_path / "store",
+            build=lambda out: out["train"].extend_pairs(np.zeros((1, 2), int), np.zeros(1, int)),
+            layout=PAIRS,
+        )
+    with pytest.raises(ValueError, match="extend_pairs"):
+        make(tmp_path / "store", build=lambda out: out["train"].append(np.ones(1, np.uint8), 0), layout=PAIRS)
+
+
+def test_values_are_stored_as_floats(tmp_path):
+    layout = Layout({"train": 1, "val": 1, "test": 0}, np.dtype(np.float32), classes=2)
+
+    def build(out):
+        out["train"].append(np.array([0.5, -2.25]), 1)
+        out["val"].extend(np.array([[1e-3]]), np.array([0]))
+
+    store = make(tmp_path / "store", build=build, layout=layout)
+    assert store.splits["train"].tokens.dtype == np.float32
+    assert store.splits["train"].tokens.tolist() == [0.5, -2.25]
+    with pytest.raises(ValueError, match="not a finite number"):
+        make(tmp_path / "2", build=lambda out: out["train"].append(np.array([np.nan]), 1), layout=layout)
+
+
+def test_scratch_files_go_and_notes_stay(tmp_path):
+    def noting(out):
+        out.scratch.mkdir()
+        (out.scratch / "a").touch()
+        out.notes["characters"] = "ab"
+        build(out)
+
+    store = make(tmp_path / "store", build=noting)
+    assert store.notes == {"characters": "ab"}
+    assert not (store.folder / "scratch").exists()
+    assert store.fingerprint == make(tmp_path / "other").fingerprint
 
 
 def remove(folder):
