@@ -90,7 +90,9 @@ class TaskCard:
     sources: tuple[Source, ...] = ("generated",)
     archive: Archive | None = None  # of the source "official"
     references: tuple[Reference, ...] = ()
-    fingerprints: tuple[tuple[str, str], ...] = ()  # (start of a prepared folder's name, SHA-256), where known
+    # (start of a prepared folder's name, SHA-256), where every machine gives the same: none of generated images, whose
+    # floating-point choices may differ.
+    fingerprints: tuple[tuple[str, str], ...] = ()
     version: int = 1
 
     def __post_init__(self) -> None:

@@ -4,21 +4,36 @@ A task of your own is a subclass with a name, a card, named scales, a spec, and 
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import platformdirs
+import torch
+import torch.distributed as dist
 from lightning.pytorch import LightningDataModule
 
 from lra_tasks.card import Scale, TaskCard, TaskSpec
 from lra_tasks.errors import TaskError, nearest
 from lra_tasks.loader import BatchLoader
-from lra_tasks.store import Progress, Split, Store, StoreWriter, prepare, recipe_hash
+from lra_tasks.resident import fits
+from lra_tasks.store import Split, Store, prepare, recipe_hash
+from lra_tasks.store_writer import Layout, StoreWriter
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+Progress = Callable[[str, int, int | None], None]  # ("download" or "prepare", bytes or samples done, in all)
+
+_SOURCES = {
+    "mini": "The data is a generated miniature of the task.",
+    "folder": "The pixels were read from a folder of image files and may have been re-encoded.",
+}
+_GENERATED = "The samples are drawn anew from a seed; the published files were drawn without one."
+_HELD_OUT = "A tenth of train is held out for validation; the published code validates on test."
+_SELECTED_ON_TEST = "The checkpoint is selected on the test split, as in the published code."
 
 
 class LRATask(LightningDataModule):
@@ -29,12 +44,18 @@ class LRATask(LightningDataModule):
     Args:
         scale: named size of the task.
         protocol: line of published code whose encoding, lengths and splits are used.
-        seed: seed of generated samples.
+        source: what the task is made from; None: the first of the card's sources.
+        selection: "strict" holds a validation split out of train where none is published; "published" selects on the
+            test split there, as the published code does.
+        seed: seed of generated samples and of splits that are drawn.
         data_dir: folder of prepared tasks; None: $LRA_DATA, else the user's cache folder.
         workers: threads that generate samples, 0 for one each core; the samples do not depend on it.
-        batch_size: samples in a training batch.
+        batch_size: samples in a training batch, over all processes.
         eval_batch_size: samples in a batch of val or test; None: as batch_size.
         order_seed: seed of the order of training samples.
+        bucket_batches: batches' worth of training samples that are sorted by length together; 0: none.
+        device: GPU where the whole task is held and batches are cut, if it fits there; None: batches come from the
+            files.
 
     Raises:
         TaskError: an argument that this task does not know.
@@ -49,35 +70,52 @@ class LRATask(LightningDataModule):
         *,
         scale: str = "full",
         protocol: str = "s4",
+        source: str | None = None,
+        selection: str = "strict",
         seed: int = 0,
         data_dir: str | Path | None = None,
         workers: int = 0,
         batch_size: int = 32,
         eval_batch_size: int | None = None,
         order_seed: int = 0,
+        bucket_batches: int = 0,
+        device: torch.device | None = None,
     ) -> None:
         super().__init__()
-        if scale not in self.scales:
-            known = ", ".join(self.scales)
-            raise TaskError(f"{self.name} has no scale {scale!r}; it has {known}.{nearest(scale, self.scales)}")
         self.card.protocol(protocol)
-        for option, value, least in (
+        source = source or self.card.sources[0]
+        for what, value, known in (
+            ("scale", scale, tuple(self.scales)),
+            ("source", source, self.card.sources),
+            ("selection", selection, ("strict", "published")),
+        ):
+            if value not in known:
+                names = ", ".join(known)
+                raise TaskError(f"{self.name} has no {what} {value!r}; it has {names}.{nearest(value, known)}")
+        for option, number, least in (
             ("seed", seed, 0),
             ("workers", workers, 0),
             ("batch_size", batch_size, 1),
             ("eval_batch_size", batch_size if eval_batch_size is None else eval_batch_size, 1),
             ("order_seed", order_seed, 0),
+            ("bucket_batches", bucket_batches, 0),
         ):
-            if value < least:
-                raise TaskError(f"{option} must be {least} or more, not {value}.")
+            if number < least:
+                raise TaskError(f"{option} must be {least} or more, not {number}.")
         self.scale = scale
         self.protocol = protocol
+        self.source = source
+        self.selects_on_test = selection == "published" and not self.card.val
         self.seed = seed
         self.workers = workers
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.order_seed = order_seed
+        self.bucket_batches = bucket_batches
+        self.device = device
         self.data_dir = Path(data_dir or os.environ.get("LRA_DATA") or platformdirs.user_cache_path("lra-tasks"))
+        self.origin: Path | None = None  # of the original files; None: the card's archive
+        self.download_progress: Callable[[int, int | None], None] | None = None
         self._store: Store | None = None
 
     @property
@@ -89,20 +127,63 @@ class LRATask(LightningDataModule):
         """Append every sample of every split to ``out``, the same ones for the same scale, protocol and seed."""
         raise NotImplementedError
 
-    def render(self, sample: np.ndarray) -> "RenderableType":
-        """Return what a terminal shows of one sample of tokens; here its ids."""
-        return " ".join(map(str, sample.tolist()))
+    def write_miniature(self, path: Path) -> None:
+        """Write an archive in the original format with generated content (source mini), for `build` to read."""
+        raise NotImplementedError
+
+    def render(self, document: np.ndarray) -> "RenderableType":
+        """Return what a terminal shows of one document of tokens; here its ids."""
+        return " ".join(map(str, document.tolist()))
 
     @property
-    def parameters(self) -> Scale:
-        """Split sizes and generator parameters of the chosen scale."""
+    def parameters(self) -> Any:
+        """Split sizes and parameters of the chosen scale: an instance of Scale or of the task's subclass of it."""
         return self.scales[self.scale]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Samples in each split.
+
+        Where no validation split is published, a tenth of train is held out for it, or, if the test split is
+        validated on, val is empty here and :meth:`split` gives test in its place.
+        """
+        parameters: Scale = self.parameters
+        if self.card.val or self.selects_on_test:
+            return parameters.sizes
+        held_out = parameters.train // 10
+        return {"train": parameters.train - held_out, "val": held_out, "test": parameters.test}
+
+    @property
+    def dtype(self) -> np.dtype:
+        """How steps are stored: uint8, or uint16 where ids go beyond 255."""
+        return np.dtype(np.uint16 if self.spec.vocab_size > 256 else np.uint8)
+
+    @property
+    def departures(self) -> list[str]:
+        """Where these data depart from the published code's, each one sentence."""
+        found = list(self.card.protocol(self.protocol).departures)
+        if self.source == "generated" and self.card.archive is not None:
+            found.append(_GENERATED)
+        if not (self.card.val or self.selects_on_test):
+            found.append(_HELD_OUT)
+        return found
+
+    @property
+    def rule_departures(self) -> list[str]:
+        """What takes a result on this data out of the strict track, each one sentence."""
+        source = [_SOURCES[self.source]] if self.source in _SOURCES else []
+        return [*source, *([_SELECTED_ON_TEST] if self.selects_on_test else [])]
 
     @property
     def folder(self) -> Path:
         """Where the prepared task is, or will be."""
-        recipe = f"{self.protocol}-{self.scale}-seed{self.seed}-{recipe_hash(self._recipe())}"
-        return self.data_dir / self.name / recipe
+        parts = [self.protocol, self.scale, self.source, *(["published"] if self.selects_on_test else [])]
+        return self.data_dir / self.name / f"{'-'.join(parts)}-seed{self.seed}-{recipe_hash(self._recipe())}"
+
+    @property
+    def downloads(self) -> Path:
+        """Folder of downloaded archives."""
+        return self.data_dir / "downloads"
 
     @property
     def fingerprint(self) -> str:
@@ -122,16 +203,32 @@ class LRATask(LightningDataModule):
 
     def split(self, name: str) -> Split:
         """Return the stored samples of "train", "val" or "test"."""
-        return self.store.splits[name]
+        return self.store.splits["test" if name == "val" and self.selects_on_test else name]
 
-    def prepare_data(self, progress: Progress | None = None) -> None:
-        """Build the task unless it is there; ``progress`` is called with (samples done, samples in all).
+    def prepare_data(self, progress: Progress | None = None, origin: Path | None = None) -> None:
+        """Build the task unless it is there.
+
+        Args:
+            progress: called with ("download", bytes done, bytes in all or None) and ("prepare", samples done, in all).
+            origin: file or folder to read the original files from, in place of a download.
 
         Raises:
-            TaskError: the data folder cannot be written.
+            TaskError: the data folder cannot be written, the original files cannot be had, or they are not what the
+                card says.
         """
-        dtype = np.dtype(np.uint16 if self.spec.vocab_size > 256 else np.uint8)
-        prepare(self.folder, self._recipe(), self.parameters.sizes, dtype, self.build, progress)
+        if origin is not None and self.source not in ("official", "folder"):
+            raise TaskError(
+                f"{self.name} is {self.source} and not read from {origin}: set task.source=official to read files."
+                if "official" in self.card.sources
+                else f"{self.name} is {self.source}: it is not read from files such as {origin}."
+            )
+        self.origin, self.download_progress = origin, None
+        samples = None
+        if progress is not None:
+            self.download_progress = lambda done, total: progress("download", done, total)
+            samples = lambda done, total: progress("prepare", done, total)  # noqa: E731
+        layout = Layout(self.sizes, self.dtype, self.spec.n_classes, self.spec.documents)
+        prepare(self.folder, self._recipe(), layout, self.build, samples)
 
     def setup(self, stage: str | None = None) -> None:
         """Open the prepared task (all splits, whatever the stage).
@@ -144,21 +241,34 @@ class LRATask(LightningDataModule):
         if not self.folder.exists():
             raise TaskError(f"The task {self.name} is not prepared in {self.folder}: call prepare_data() first.")
         self._store = Store.open(self.folder)
+        if self.device is not None and not fits(self._store.splits.values(), self.device):
+            self.device = None
 
     def train_dataloader(self) -> BatchLoader:
         """Batches of the training split, in a new order each epoch."""
-        return BatchLoader(self.split("train"), self.spec.inputs, self.batch_size, shuffle=True, seed=self.order_seed)
+        return self._loader("train", self.batch_size, shuffle=True)
 
     def val_dataloader(self) -> BatchLoader:
         """Batches of the validation split, in the order of the store."""
-        return self._evaluation("val")
+        return self._loader("val", self.eval_batch_size or self.batch_size, shuffle=False)
 
     def test_dataloader(self) -> BatchLoader:
         """Batches of the test split, in the order of the store."""
-        return self._evaluation("test")
+        return self._loader("test", self.eval_batch_size or self.batch_size, shuffle=False)
 
-    def _evaluation(self, split: str) -> BatchLoader:
-        return BatchLoader(self.split(split), self.spec.inputs, self.eval_batch_size or self.batch_size, shuffle=False)
+    def _loader(self, split: str, batch_size: int, *, shuffle: bool) -> BatchLoader:
+        spread = dist.is_available() and dist.is_initialized()
+        return BatchLoader(
+            self.split(split),
+            self.spec,
+            batch_size,
+            shuffle=shuffle,
+            seed=self.order_seed,
+            bucket_batches=self.bucket_batches if shuffle else 0,
+            device=self.device,
+            rank=dist.get_rank() if spread else 0,
+            world_size=dist.get_world_size() if spread else 1,
+        )
 
     def _recipe(self) -> dict[str, Any]:
         """All that decides the samples."""
@@ -167,7 +277,9 @@ class LRATask(LightningDataModule):
             "version": self.card.version,
             "protocol": self.protocol,
             "spec": asdict(self.spec),
+            "source": self.source,
             "scale": self.scale,
             "parameters": asdict(self.parameters),
+            "sizes": self.sizes,
             "seed": self.seed,
         }

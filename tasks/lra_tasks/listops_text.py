@@ -5,11 +5,12 @@ An expression in symbols is ``[MAX 2 9 [MIN 4 7 ] 0 ]``. The original files writ
 """
 
 import csv
+import io
 import os
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from lra_tasks.errors import TaskError
 
 OPERATORS = ("[MIN", "[MAX", "[MED", "[SM")
 SYMBOLS = ("<pad>", "<unk>", "<eos>", *"0123456789", *OPERATORS, "]")  # protocol s4: a symbol's id is its place
+UNK = SYMBOLS.index("<unk>")
 EOS = SYMBOLS.index("<eos>")
 FIRST_DIGIT = SYMBOLS.index("0")
 FIRST_OPERATOR = SYMBOLS.index(OPERATORS[0])
@@ -27,7 +29,7 @@ _IDS = {symbol: number for number, symbol in enumerate(SYMBOLS)}
 
 def encode(symbols: Iterable[str]) -> np.ndarray:
     """Return the ids of ``symbols`` as uint8; an unknown symbol is <unk>."""
-    return np.array([_IDS.get(symbol, _IDS["<unk>"]) for symbol in symbols], np.uint8)
+    return np.array([_IDS.get(symbol, UNK) for symbol in symbols], np.uint8)
 
 
 def decode(ids: Iterable[int]) -> list[str]:
@@ -118,20 +120,23 @@ def to_nested(tree: int | Node) -> str:
     return text
 
 
-def read_tsv(path: str | os.PathLike[str]) -> Iterator[tuple[list[str], int]]:
-    """Yield (symbols, target) of every line of a file in the original form.
+def read_tsv(file: BinaryIO, where: str) -> Iterator[tuple[list[str], int]]:
+    """Yield (symbols, target) of every line of a file in the original form; ``where`` names it in messages.
 
     Raises:
         TaskError: the file has another form.
     """
-    with Path(path).open(newline="", encoding="utf-8") as file:
-        rows = csv.reader(file, delimiter="\t")
-        if next(rows, None) != ["Source", "Target"]:
-            raise TaskError(f"{path} is no ListOps file: its first line is not 'Source<tab>Target'.")
-        for row in rows:
-            if len(row) != 2 or row[1] not in tuple("0123456789"):
-                raise TaskError(f"{path}, line {rows.line_num}: expected an expression, a tab and a digit.")
-            yield from_nested(row[0]), int(row[1])
+    with io.TextIOWrapper(file, encoding="utf-8", newline="") as text:
+        rows = csv.reader(text, delimiter="\t")
+        try:
+            if next(rows, None) != ["Source", "Target"]:
+                raise TaskError(f"{where} is no ListOps file: its first line is not 'Source<tab>Target'.")
+            for row in rows:
+                if len(row) != 2 or row[1] not in tuple("0123456789"):
+                    raise TaskError(f"{where}, line {rows.line_num}: expected an expression, a tab and a digit.")
+                yield from_nested(row[0]), int(row[1])
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise TaskError(f"{where} is no ListOps file ({error}): fetch it again.") from None
 
 
 def write_tsv(path: str | os.PathLike[str], expressions: Iterable[tuple[Sequence[str], int]]) -> None:

@@ -68,7 +68,9 @@ class PathfinderImages(NamedTuple):
 
 
 PRESETS: dict[int, PathfinderParameters] = {
-    # The two published sizes (Pathfinder and Path-X), and one that a test can generate and learn in seconds.
+    # The sizes of the Long Range Arena (32 is Pathfinder, 128 is Path-X; 64 and 256 are released and in no table), and
+    # one that a test can generate and learn in seconds. What the description of 64 and 256 does not name is as in the
+    # published generator.
     16: PathfinderParameters(
         window=16,
         seed_distance=3,
@@ -93,6 +95,18 @@ PRESETS: dict[int, PathfinderParameters] = {
         paddle_contrast=0.75,
         distractors=5,
     ),
+    64: PathfinderParameters(
+        window=64,
+        seed_distance=12,
+        paddle_length=5,
+        paddle_thickness=1.0,
+        margins=(1,),
+        marker_radius=2.5,
+        continuity=1.8,
+        snake_contrast=0.8,
+        paddle_contrast=1.0,
+        distractors=5,
+    ),
     128: PathfinderParameters(
         window=128,
         seed_distance=20,
@@ -104,5 +118,18 @@ PRESETS: dict[int, PathfinderParameters] = {
         snake_contrast=0.9,
         paddle_contrast=1.0,
         distractors=8,
+    ),
+    256: PathfinderParameters(
+        window=256,
+        seed_distance=27,
+        paddle_length=5,
+        paddle_thickness=2.0,
+        margins=(3,),
+        marker_radius=5.0,
+        continuity=1.8,
+        snake_contrast=1.0,
+        paddle_contrast=1.0,
+        distractors=7,
+        padding=22,
     ),
 }

@@ -1,6 +1,8 @@
 """Names of tasks: a card that is read at once, and a class that is imported only when it is asked for."""
 
 import importlib
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from lra_tasks import cards
@@ -43,19 +45,22 @@ def task_cards() -> dict[str, TaskCard]:
 
 
 def get_card(name: str) -> TaskCard:
-    """Return the card of a registered task (no import), or that of the class at a dotted path."""
-    return get_task(name).card if "." in name else _entry(name).card
+    """Return the card of a registered task (no import), or that of the task that :func:`get_task` finds."""
+    return _entries[name].card if name in _entries else get_task(name).card
 
 
 def get_task(name: str) -> "type[LRATask]":
-    """Return the class of a registered task, or the one at a dotted path such as ``my_package.MyTask``.
+    """Return the class of a registered task, the one at a dotted path such as ``my_package.MyTask``, or the task of a
+    folder of arrays: a path such as ``./my_task``, or the name of a folder with a ``card.toml``.
 
     Raises:
-        TaskError: no such name, module or class, or the class is no LRATask.
+        TaskError: no such name, module, class or folder, the class is no LRATask, or the folder is no task.
     """
+    if name not in _entries and ("/" in name or os.sep in name or Path(name, "card.toml").is_file()):
+        return _folder_task(Path(name))
+    target = name if "." in name else _entry(name).target
     from lra_tasks.datamodule import LRATask
 
-    target = name if "." in name else _entry(name).target
     module_name, _, class_name = target.rpartition(".")
     try:
         module = importlib.import_module(module_name)
@@ -67,6 +72,15 @@ def get_task(name: str) -> "type[LRATask]":
     return found
 
 
+def _folder_task(folder: Path) -> "type[LRATask]":
+    from lra_tasks.arrays import array_task
+
+    found = array_task(folder)
+    if found.name in _entries:  # its results would pass for those of the task of that name
+        raise TaskError(f"The folder {folder} has the name of the task {found.name!r}: give it another one.")
+    return found
+
+
 def _entry(name: str) -> _Entry:
     if name not in _entries:
         names = ", ".join(_entries)
@@ -75,5 +89,8 @@ def _entry(name: str) -> _Entry:
 
 
 register_task("listops", "lra_tasks.listops.ListOps", cards.LISTOPS)
+register_task("text", "lra_tasks.text.Text", cards.TEXT)
+register_task("retrieval", "lra_tasks.retrieval.Retrieval", cards.RETRIEVAL)
+register_task("image", "lra_tasks.image.Image", cards.IMAGE)
 register_task("pathfinder", "lra_tasks.pathfinder.Pathfinder", cards.PATHFINDER)
 register_task("pathx", "lra_tasks.pathfinder.PathX", cards.PATHX)

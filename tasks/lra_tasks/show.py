@@ -24,7 +24,7 @@ _CAPTION = 14
 _GAP = 6
 
 
-def _chosen(task: "LRATask", split: str, count: int, offset: int) -> Iterator[tuple[int, np.ndarray, int]]:
+def _chosen(task: "LRATask", split: str, count: int, offset: int) -> Iterator[tuple[int, tuple[np.ndarray, ...], int]]:
     size = len(task.split(split))
     if count < 1 or not 0 <= offset < size:
         raise TaskError(
@@ -41,22 +41,22 @@ def contact_sheet(
     """Write a PNG of ``count`` samples from number ``offset`` on, each with its number and label.
 
     Args:
-        task: a task of square images that has been set up.
+        task: a task of images that has been set up.
         path: the PNG to write.
 
     Raises:
-        TaskError: the task has no square images, or no such samples.
+        TaskError: the task has no images, or no such samples.
     """
-    side = math.isqrt(task.spec.max_length)
-    if task.spec.inputs != "values" or side * side != task.spec.max_length:
-        raise TaskError(f"{task.name} has no square images: show its samples as text.")
+    side = task.spec.side
+    if not side:
+        raise TaskError(f"{task.name} has no images: show its samples as text.")
     tile = side * max(1, -(-_TILE // side))
     samples = list(_chosen(task, split, count, offset))
     columns = math.ceil(math.sqrt(len(samples)))
     rows = -(-len(samples) // columns)
     sheet = Image.new("L", (columns * (tile + _GAP) + _GAP, rows * (tile + _CAPTION + _GAP) + _GAP), 255)
     draw = ImageDraw.Draw(sheet)
-    for place, (index, pixels, label) in enumerate(samples):
+    for place, (index, (pixels,), label) in enumerate(samples):
         left = _GAP + place % columns * (tile + _GAP)
         top = _GAP + place // columns * (tile + _CAPTION + _GAP)
         image = Image.fromarray(np.ascontiguousarray(pixels).reshape(side, side))
@@ -73,12 +73,13 @@ def contact_sheet(
 
 def text_samples(
     task: "LRATask", count: int = 3, *, split: str = "train", offset: int = 0
-) -> "Iterator[tuple[str, RenderableType]]":
-    """Yield a heading and a rich renderable for each of ``count`` samples of a task of tokens."""
+) -> "Iterator[tuple[str, list[RenderableType]]]":
+    """Yield a heading, and a rich renderable for each document, of ``count`` samples of a task of tokens."""
     if task.spec.inputs != "tokens":
-        raise TaskError(f"{task.name} has images and no text: make a contact sheet of it.")
-    for index, sample, label in _chosen(task, split, count, offset):
-        yield f"{split} {index}: label {label}, {len(sample):,} steps", task.render(sample)
+        raise TaskError(f"{task.name} has values and no text.")
+    for index, documents, label in _chosen(task, split, count, offset):
+        steps = " and ".join(f"{len(document):,}" for document in documents)
+        yield f"{split} {index}: label {label}, {steps} steps", [task.render(document) for document in documents]
 
 
 def expression_tree(tree: int | Node, levels: int = 4) -> Tree:

@@ -66,7 +66,7 @@ def test_original_form_round_trips(tmp_path):
     write_tsv(tmp_path / "basic_train.tsv", samples)
     lines = (tmp_path / "basic_train.tsv").read_text().splitlines()
     assert lines[:2] == ["Source\tTarget", "( ( ( [MAX 2 ) 9 ) ] )\t9"]
-    assert list(read_tsv(tmp_path / "basic_train.tsv")) == samples
+    assert list(read_tsv((tmp_path / "basic_train.tsv").open("rb"), "it")) == samples
     assert [path.name for path in tmp_path.iterdir()] == ["basic_train.tsv"]
 
 
@@ -74,4 +74,4 @@ def test_original_form_round_trips(tmp_path):
 def test_other_files_are_refused(tmp_path, text):
     (tmp_path / "other.tsv").write_text(text)
     with pytest.raises(TaskError, match=r"other\.tsv"):
-        list(read_tsv(tmp_path / "other.tsv"))
+        list(read_tsv((tmp_path / "other.tsv").open("rb"), "other.tsv"))

@@ -9,7 +9,7 @@ import pytest
 
 import lra_tasks
 from lra_tasks import Protocol, TaskCard, TaskError, TaskSpec
-from lra_tasks.card import markdown_table
+from lra_tasks.card import Archive, markdown_table
 from lra_tasks.cards import LISTOPS
 
 README = Path(__file__).parents[2] / "tasks" / "README.md"
@@ -33,9 +33,31 @@ def test_readme_table_is_the_generated_one():
 def test_published_facts():
     sizes = {name: (card.train, card.val, card.test) for name, card in lra_tasks.task_cards().items()}
     assert sizes["listops"] == (96_000, 2_000, 2_000)
+    assert sizes["text"] == (25_000, 0, 25_000)
+    assert sizes["retrieval"] == (147_086, 18_090, 17_437)
+    assert sizes["image"] == (45_000, 5_000, 10_000)
     assert sizes["pathfinder"] == sizes["pathx"] == (160_000, 20_000, 20_000)
-    assert LISTOPS.protocol("s4").vocab_size == 18
+    assert list(sizes) == ["listops", "text", "retrieval", "image", "pathfinder", "pathx"]
     assert LISTOPS.lengths == (501, 1999)
+    shapes = {
+        (name, protocol.name): (protocol.vocab_size, protocol.max_length)
+        for name, card in lra_tasks.task_cards().items()
+        for protocol in card.protocols
+    }
+    assert shapes == {
+        ("listops", "s4"): (18, 2_000),
+        ("listops", "google"): (17, 1_999),
+        ("text", "s4"): (134, 4_096),
+        ("text", "google"): (257, 4_000),
+        ("retrieval", "s4"): (98, 4_000),
+        ("retrieval", "google"): (257, 4_000),
+        ("image", "s4"): (0, 1_024),
+        ("image", "google"): (256, 1_024),
+        ("pathfinder", "s4"): (0, 1_024),
+        ("pathfinder", "google"): (256, 1_024),
+        ("pathx", "s4"): (0, 16_384),
+        ("pathx", "google"): (256, 16_384),
+    }
 
 
 @pytest.mark.parametrize("name", lra_tasks.task_names())
@@ -44,14 +66,21 @@ def test_contract(name, tmp_path):
     card = lra_tasks.get_card(name)
     assert cls.name == name
     assert cls.card is card
-    assert {"tiny", "small", "full"} == set(cls.scales)
+    assert {"tiny", "small", "full"} <= set(cls.scales)
     full = cls(data_dir=tmp_path)
     assert full.parameters.sizes == {"train": card.train, "val": card.val, "test": card.test}
     for protocol in card.protocols:
         spec = cls(protocol=protocol.name, data_dir=tmp_path).spec
         assert (spec.name, spec.n_classes) == (name, card.classes)
         assert (spec.vocab_size, spec.max_length) == (protocol.vocab_size, protocol.max_length)
-    assert len({cls(scale=scale, data_dir=tmp_path).folder for scale in cls.scales}) == 3
+    folders = {
+        cls(scale=scale, protocol=protocol.name, source=source, seed=seed, data_dir=tmp_path).folder
+        for scale in cls.scales
+        for protocol in card.protocols
+        for source in card.sources
+        for seed in (0, 1)
+    }
+    assert len(folders) == len(cls.scales) * len(card.protocols) * len(card.sources) * 2
     with pytest.raises(TaskError, match="not prepared"):
         full.setup()
     with pytest.raises(TaskError, match="not set up"):
@@ -92,6 +121,8 @@ def test_lookups_that_fail():
         {"lengths": (5, 4)},
         {"protocols": ()},
         {"protocols": LISTOPS.protocols * 2},
+        {"sources": ()},
+        {"archive": None},
         {"version": 0},
     ],
 )
@@ -109,12 +140,23 @@ def test_protocol_and_spec_are_validated():
         TaskSpec("a", "values", 18, 10, 100)
     with pytest.raises(TaskError, match="one or two"):
         TaskSpec("a", "tokens", 18, 10, 100, documents=3)
+    with pytest.raises(TaskError, match="side² = max_length"):
+        TaskSpec("a", "values", 0, 10, 100, variable=False, side=9)
+    with pytest.raises(TaskError, match="one length"):
+        TaskSpec("a", "values", 0, 10, 100, side=10)
+    with pytest.raises(TaskError, match="https"):
+        Archive("http://example.org/a", "a", 1, "0" * 32)
+    with pytest.raises(TaskError, match="md5 has 32"):
+        Archive("https://example.org/a", "a", 1, "0" * 31)
+    with pytest.raises(TaskError, match="size and md5"):
+        Archive("https://example.org/a", "a")
     with pytest.raises(dataclasses.FrozenInstanceError):
         LISTOPS.train = 1
 
 
 def test_table_tells_a_range_of_lengths_from_one_length():
-    card = TaskCard("A", "What", "s", "l", "u", 1000, 2, 3, 2, (4, 4), (Protocol("p", "bytes", 256, 4),), 7)
+    card = TaskCard("A", "What", "s", "l", "u", 1000, 2, 3, 2, (4, 4), (Protocol("p", "bytes", 256, 4),), version=7)
     row = markdown_table({"a": card}).splitlines()[-1]
-    assert row == "| `a` | What | 1,000 / 2 / 3 | 2 | 4 | p: bytes | 7 |"
+    assert row == "| `a` | What | 1,000 / 2 / 3 | 2 | 4 | generated | p: bytes | 7 |"
+    assert "| 1,000 / – / 3 |" in markdown_table({"a": dataclasses.replace(card, val=0)})
     assert "| 4–5 |" in markdown_table({"a": dataclasses.replace(card, lengths=(4, 5))})

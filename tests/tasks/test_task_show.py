@@ -43,13 +43,13 @@ def test_contact_sheet_shows_the_images(tmp_path):
     sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
     assert sheet.shape == (2 * 128 + 2 * 14 + 3 * 6, 2 * 128 + 3 * 6)
     second = sheet[6 : 6 + 128 : 8, 140 : 140 + 128 : 8]  # every 8th pixel: images are 8 times enlarged
-    assert second.ravel().tolist() == task.split("train")[7][0].tolist()
+    assert second.ravel().tolist() == task.split("train")[7][0][0].tolist()
     assert {path.name for path in tmp_path.iterdir()} == {"data", "sheet.png"}
     with pytest.raises(TaskError, match="numbers 0 to 9"):
         contact_sheet(task, tmp_path / "sheet.png", 4, offset=10)
     with pytest.raises(TaskError, match="another path"):
         contact_sheet(task, tmp_path / "none" / "sheet.png")
-    with pytest.raises(TaskError, match="contact sheet"):
+    with pytest.raises(TaskError, match="values and no text"):
         next(text_samples(task))
 
 
@@ -62,9 +62,9 @@ def test_expressions_are_shown_with_their_values(tmp_path):
     task = ready(FewExpressions, tmp_path)
     shown = list(text_samples(task, 2, split="val", offset=3))
     assert len(shown) == 2
-    sample, label = task.split("val")[3]
+    (sample,), label = task.split("val")[3]
     assert shown[0][0] == f"val 3: label {label}, {len(sample)} steps"
-    assert printed(shown[0][1]).splitlines()[0].endswith(f"= {label}")
+    assert printed(shown[0][1][0]).splitlines()[0].endswith(f"= {label}")
     with pytest.raises(TaskError, match="as text"):
         contact_sheet(task, tmp_path / "sheet.png")
 

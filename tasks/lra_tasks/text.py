@@ -1,0 +1,115 @@
+"""Text: is a film review positive or negative, character by character? (Maas et al. 2011; Tay et al. 2021)."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from lra_tasks import cards
+from lra_tasks.card import Scale, TaskSpec
+from lra_tasks.datamodule import LRATask
+from lra_tasks.errors import TaskError
+from lra_tasks.original import decoded, drawn, original_members, place
+from lra_tasks.store_writer import StoreWriter
+from lra_tasks.tokens import Characters, byte_ids, byte_text, count_characters
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+MIN_FREQUENCY = 15  # of a character in the training reviews, cut as at full scale
+_LARGEST = 1 << 20  # bytes of a review; the longest published one has 14 kB
+_REVIEW = re.compile(r"(?:^|/)(train|test)/(pos|neg)/(\d+)_\d+\.txt$")
+
+
+@dataclass(frozen=True)
+class TextScale(Scale):
+    """Split sizes, half of each class, and the cut."""
+
+    max_length: int | None = None  # in steps, end mark included; None: the protocol's
+
+
+class Text(LRATask):
+    """IMDB reviews as characters (protocol s4) or bytes (google)."""
+
+    name = "text"
+    card = cards.TEXT
+    scales: ClassVar[dict[str, TextScale]] = {
+        "full": TextScale(25_000, 0, 25_000),
+        "small": TextScale(5_000, 0, 5_000, max_length=1_024),
+        "tiny": TextScale(12_000, 0, 2_000, max_length=256),
+    }
+
+    @property
+    def spec(self) -> TaskSpec:
+        """Reviews are cut at the scale's length."""
+        protocol = self.card.protocol(self.protocol)
+        max_length = self.scales[self.scale].max_length or protocol.max_length
+        return TaskSpec(self.name, "tokens", protocol.vocab_size, self.card.classes, max_length)
+
+    def build(self, out: StoreWriter) -> None:
+        """Draw each split's reviews, half of each class, from the published train and test."""
+        reviews = self._read(out.scratch)
+        encode = self._encoder(reviews["train"], out)
+        sizes = self.scales[self.scale].sizes
+        for split in ("train", "test"):
+            held_out = self.sizes["val"] if split == "train" else 0
+            for nth, number in enumerate(self._chosen(split, len(reviews[split]), sizes[split])):
+                text, label = reviews[split][number]
+                out["val" if nth < held_out else split].append(encode(text), label)
+
+    def _encoder(self, train: list[tuple[str, int]], out: StoreWriter) -> Callable[[str], np.ndarray]:
+        max_length = self.spec.max_length
+        if self.protocol == "google":
+            return lambda text: byte_ids(text, max_length)
+        full = self.card.protocol("s4")
+        counts = count_characters(text[: full.max_length - 1] for text, _ in train)
+        characters = Characters.counted(counts, MIN_FREQUENCY, full.vocab_size)
+        out.notes["characters"] = characters.characters
+        return lambda text: characters.ids(text, max_length)
+
+    def write_miniature(self, path: Path) -> None:
+        """Generated reviews in the published layout."""
+        from lra_tasks.mini_reviews import write_reviews
+
+        sizes = self.scales[self.scale].sizes
+        write_reviews(path, {split: sizes[split] for split in ("train", "test")}, self.spec.max_length, self.seed)
+
+    def render(self, document: np.ndarray) -> "RenderableType":
+        """The review as text."""
+        from rich.text import Text as Plain
+
+        if self.protocol == "google":
+            return Plain(byte_text(document))
+        return Plain(Characters(self.store.notes["characters"]).text(document))
+
+    def _read(self, scratch: Path) -> dict[str, list[tuple[str, int]]]:
+        """Return (text, label) of every labelled review: negative ones first, each class by its number."""
+        found: dict[str, dict[tuple[int, int], str]] = {"train": {}, "test": {}}
+        with original_members(self, scratch, skip="unsup") as members:
+            for member in members:
+                if match := _REVIEW.search(member.name):
+                    split, kind, number = match.groups()
+                    text = decoded(member.read(_LARGEST), f"The review {member.name} in {place(self)}")
+                    if not text:
+                        raise TaskError(f"The review {member.name} in {place(self)} is empty: fetch the archive again.")
+                    found[split][int(kind == "pos"), int(number)] = text
+        published = self.source == "official"
+        for split, size in (("train", self.card.train), ("test", self.card.test)):
+            for label, kind in enumerate(("neg", "pos")):
+                have = sum(key[0] == label for key in found[split])
+                if have != size // 2 if published else not have:
+                    raise TaskError(
+                        f"{place(self)} holds {have:,} reviews {split}/{kind}/ID_RATING.txt where the published "
+                        f"archive has {size // 2:,}: give the whole of aclImdb."
+                    )
+        return {split: [(found[split][key], key[0]) for key in sorted(found[split])] for split in found}
+
+    def _chosen(self, split: str, there: int, size: int) -> np.ndarray:
+        """Return numbers of ``size`` reviews in a drawn order, neg and pos in equal parts."""
+        half = there // 2
+        order = drawn(half, [self.seed, int(split == "test")])[: size // 2]
+        other = drawn(half, [self.seed, 2 + int(split == "test")])[: size // 2] + half
+        return np.stack([order, other], axis=1).ravel()
