@@ -9,7 +9,11 @@ RUNS = Path("results") / "runs"
 def add_cell(parser: argparse.ArgumentParser) -> None:
     """MODEL TASK [key=value ...]"""
     parser.add_argument("model", metavar="MODEL", help="a name in configs/models, or a .yaml file of yours")
-    parser.add_argument("task", metavar="TASK", help="a name in configs/tasks, or a .yaml file of yours")
+    parser.add_argument(
+        "task",
+        metavar="TASK",
+        help="a name in configs/tasks, a .yaml file of yours, a class's dotted path, or a folder of arrays",
+    )
     add_overrides(parser)
 
 

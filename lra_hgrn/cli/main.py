@@ -5,7 +5,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from lra_hgrn import __version__
 from lra_hgrn.errors import UserError, nearest
@@ -17,6 +17,7 @@ COMMANDS = {
     "report": "write a suite's results as one HTML page",
     "config": "print a cell's configuration and where each value comes from",
     "data": "prepare, describe and show the data of a task",
+    "check-task": "hold a task, ours or yours, to the contract of every task",
     "bench": "measure speed, side by side in one run",
     "info": "print versions, devices and kernel backends",
 }
@@ -37,7 +38,7 @@ def parser_for(command: str | None) -> argparse.ArgumentParser:
     for name, summary in COMMANDS.items():
         sub = subparsers.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
         if name == command:
-            importlib.import_module(f"lra_hgrn.cli.{name}").add_arguments(sub)
+            _module(name).add_arguments(sub)
     return parser
 
 
@@ -52,7 +53,11 @@ def dispatch(argv: Sequence[str]) -> int:
         if not hasattr(args, "overrides") or any(word.startswith("-") or "=" not in word for word in rest):
             raise UserError(f"Unrecognized words: {' '.join(rest)}; see `lra {args.command} --help`.")
         args.overrides += rest
-    return importlib.import_module(f"lra_hgrn.cli.{args.command}").run(args)
+    return _module(args.command).run(args)
+
+
+def _module(command: str) -> Any:
+    return importlib.import_module(f"lra_hgrn.cli.{command.replace('-', '_')}")
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

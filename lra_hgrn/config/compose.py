@@ -30,6 +30,7 @@ NOT_IDENTITY = (
     "task.data_dir",
     "task.workers",
     "train.eval_batch_size",
+    "train.resident",
     "train.accelerator",
     "train.threads",
     "train.deterministic",
@@ -67,7 +68,11 @@ def names(kind: str) -> list[str]:
 
 
 def find(kind: str, name: str) -> tuple[Path, str]:
-    """Return the file of a named task, model or suite, or a user's own file, with its name for messages."""
+    """Return the file of a named task, model or suite, or a user's own file, with its name for messages.
+
+    Raises:
+        UserError: there is no such file.
+    """
     if name.endswith((".yaml", ".yml")):
         path = Path(name)
         if not path.is_file():
@@ -122,8 +127,17 @@ def compose_task(task: str, overrides: Sequence[str] = ()) -> Config:
 
 
 def _layer(kind: str, name: str) -> Layer:
+    if kind == "tasks" and _is_own_task(name):
+        return Layer("command line", {"task": {"name": name}})
     path, origin = find(kind, name)
     return Layer(origin, read_yaml(path, origin))
+
+
+def _is_own_task(name: str) -> bool:
+    """Whether a task's name is a folder of arrays, or the dotted path of a class."""
+    if name.endswith((".yaml", ".yml")) or name in names("tasks"):
+        return False
+    return "/" in name or Path(name, "card.toml").is_file() or ("." in name and name.replace(".", "").isidentifier())
 
 
 def merge(layers: Sequence[Layer]) -> Composed:
@@ -211,7 +225,9 @@ def identity(config: Config) -> str:
 def run_name(config: Config) -> str:
     """Return the folder name of a cell: readable, and different for every different result."""
     model = "".join(letter if letter.isalnum() else "-" for letter in config.model.name.lower())
-    return f"{config.task.name}-{config.task.scale}-{model}-seed{config.seed}-{identity(config)}"
+    task = config.task.name.strip("./").replace("/", "-")
+    scale = "-".join(filter(None, (config.task.scale, config.task.source)))
+    return f"{task}-{scale}-{model}-seed{config.seed}-{identity(config)}"
 
 
 def plain(config: Config) -> dict[str, Any]:

@@ -22,10 +22,16 @@ def option(default: Any, help: str, unit: str | None = None, *, low: float = -in
 class TaskConfig:
     """What is learnt: the data set, its size and its protocol."""
 
-    name: str = option("???", "Task: a registered name.")
-    scale: str = option("full", "Named size of the task: tiny, small or full (the published size).")
-    protocol: str = option("s4", "Line of published code whose tokens, lengths and splits are used.")
-    seed: int = option(0, "Seed of the generated data.")
+    name: str = option("???", "Task: a registered name, a class's dotted path, or a folder with a card.toml.")
+    scale: str = option("full", "Named size of the task: tiny, small, full (the published size), or one of its own.")
+    protocol: str = option("s4", "Line of published code whose tokens, lengths and splits are used: s4 or google.")
+    source: str | None = option(
+        None, "What the data are made from: generated, official, mini, folder; null: the task's first one."
+    )
+    selection: Literal["strict", "published"] = option(
+        "strict", "Where no validation split is published: hold one out of train, or select on test as published."
+    )
+    seed: int = option(0, "Seed of generated data and of drawn splits.")
     data_dir: str | None = option(None, "Folder of prepared tasks; null: $LRA_DATA, else the user's cache folder.")
     workers: int = option(0, "Threads that generate data; 0: one for each core.", low=0)
 
@@ -73,10 +79,17 @@ class TrainConfig:
 
     epochs: int = option(1, "Passes over the training split.", "epochs", low=1)
     batch_size: int = option(32, "Samples in a step.", "samples", low=1)
+    bucket_batches: int = option(
+        0, "Samples sorted by length together before they are cut into batches; 0: none.", "batches", low=0
+    )
     eval_batch_size: int | None = option(None, "Samples in an evaluation batch; null: as batch_size.", "samples", low=1)
     precision: Literal["32", "bf16", "16"] = option("32", "Arithmetic: float32, or autocast to bfloat16 or float16.")
     compile: bool = option(False, "Compile the network with torch.compile.")
     accelerator: Literal["auto", "cpu", "gpu"] = option("auto", "Device; auto: the GPU if there is one.")
+    resident: bool = option(
+        True,
+        "Hold the whole task on the GPU and cut batches there, if it takes less than a quarter of its free memory.",
+    )
     threads: int = option(0, "CPU threads; 0: torch's default.", low=0)
     deterministic: bool = option(False, "Refuse operations that are not reproducible bit for bit.")
     checkpoint_minutes: float = option(10.0, "Time between checkpoints inside an epoch.", "minutes", low=0)

@@ -28,8 +28,8 @@ class SequenceClassifier(nn.Module):
 
     With two documents a sample both go through one encoder as one batch.
 
-    Token inputs are padded at the end, and padding changes no result. Value inputs (images) all have the task's
-    length, so they need no mask.
+    Inputs of varying length are padded at the end, and padding changes no result. Images all have the task's length, so
+    they need no mask.
     """
 
     def __init__(self, spec: TaskSpec, config: ModelConfig) -> None:
@@ -38,7 +38,7 @@ class SequenceClassifier(nn.Module):
         hidden = int(config.expansion * d)
         if min(d, layers, hidden) < 1:
             raise UserError("model.d_model, model.layers and model.expansion · d_model must each be at least 1.")
-        self.padded = spec.inputs == "tokens"
+        self.padded = spec.variable
         self.mask_padding = config.mask_padding
         self.embedding = Embedding(d, spec.vocab_size, spec.max_length, config.positions, config.position_dropout)
         mixers = [build_mixer(config.target, d, config.kwargs) for _ in range(layers)]

@@ -108,7 +108,7 @@ def _check_alike(runs: Sequence[Record]) -> None:
         cell = f"{one.task} × {one.model}"
         if one.seed == other.seed:
             raise UserError(f"Runs {one.run} and {other.run} of {cell} both have seed {one.seed}: remove one of them.")
-        for what in ("scale", "protocol", "track", "config_hash"):
+        for what in ("scale", "protocol", "source", "track", "config_hash"):
             if getattr(one, what) != getattr(other, what):
                 raise UserError(
                     f"Runs {one.run} and {other.run} of {cell} differ in {what} ({getattr(one, what)}, "

@@ -15,11 +15,13 @@ from lra_hgrn.results.decode import decode
 from lra_hgrn.results.files import write_whole
 from lra_hgrn.results.stats import wilson
 
-SCHEMA = 1
+SCHEMA = 2
 FILE = "record.json"
 
 # UPGRADES[n] turns the dictionary of a version n record into one of version n + 1.
-UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    1: lambda record: {**record, "source": "generated"},  # there was no other
+}
 
 FINAL = ("finished", "chance", "diverged")  # more training cannot change these
 Status = Literal["finished", "stopped", "diverged", "chance", "failed"]
@@ -122,6 +124,7 @@ class Record:
     task: str
     scale: str
     protocol: str
+    source: str  # what the data were made from: "generated", "official", "mini", "folder"
     track: Literal["strict", "open"]
     departures: list[str]  # from the published code or, on the open track, from its rules; each one sentence
     data_fingerprint: str | None

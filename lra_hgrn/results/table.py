@@ -74,7 +74,7 @@ def make_table(
 
 def _columns(baseline: str | None) -> list[Column]:
     columns = [
-        Column("Task", ("task", "scale", "protocol", "data_fingerprint"), numeric=False),
+        Column("Task", ("task", "scale", "protocol", "source", "data_fingerprint"), numeric=False),
         Column("Model", ("model", "track", "departures"), numeric=False),
         Column("Accuracy %", ("accuracy",)),
         Column("± (seeds)", ("sd", "seeds")),
@@ -90,15 +90,15 @@ def _columns(baseline: str | None) -> list[Column]:
 
 def _task(cell: Cell, peers: Sequence[Cell], table: Table) -> Entry:
     if not cell.records:
-        return Entry(cell.task, (cell.task, None, None, None))
+        return Entry(cell.task, (cell.task, None, None, None, None))
     first = cell.records[0]
-    stamps = {(r.scale, r.protocol) for peer in peers for r in peer.records}
+    stamps = {(r.scale, r.protocol, r.source) for peer in peers for r in peer.records}
     prints = {r.data_fingerprint for peer in peers for r in peer.records} - {None}
     marks: tuple[int, ...] = ()
     if len(stamps) > 1 or len(prints) > 1:
         marks = (table.mark(f"The models of {cell.task} saw different data: their rows are not comparable."),)
-    text = f"{cell.task} ({first.scale}, {first.protocol})"
-    return Entry(text, (cell.task, first.scale, first.protocol, _fingerprint(cell)), marks)
+    text = f"{cell.task} ({first.scale}, {first.protocol}, {first.source})"
+    return Entry(text, (cell.task, first.scale, first.protocol, first.source, _fingerprint(cell)), marks)
 
 
 def _model(cell: Cell, table: Table) -> Entry:
@@ -180,10 +180,11 @@ def _remarks(suite: Sequence[Cell], others: Sequence[Record]) -> list[str]:
     ]
     if not records:
         return remarks
-    scales, protocols, tracks = (
-        ", ".join(dict.fromkeys(getattr(record, what) for record in records)) for what in ("scale", "protocol", "track")
+    scales, protocols, sources, tracks = (
+        ", ".join(dict.fromkeys(getattr(record, what) for record in records))
+        for what in ("scale", "protocol", "source", "track")
     )
-    remarks.append(f"Scale: {scales}. Protocol: {protocols}. Track: {tracks}.")
+    remarks.append(f"Scale: {scales}. Protocol: {protocols}. Source of the data: {sources}. Track: {tracks}.")
     devices = dict.fromkeys(describe(record.device) for record in records)
     remarks.append(f"Device{'s' if len(devices) > 1 else ''}: {'; '.join(devices)}.")
     counts = dict.fromkeys(record.memory.counts for record in records if record.memory is not None)

@@ -131,10 +131,16 @@ class _Run:
         self.checkpoints = Checkpoints(directory, config.train.checkpoint_minutes, self.journal)
 
     def _prepare_task(self) -> LRATask:
-        task = build_task(self.config)
-        task.prepare_data(lambda done, total: self.reporter.update("data", done, total))
+        task = build_task(self.config, self.device if self.device.type == "cuda" else None)
+        task.prepare_data(self._data_progress)
         task.setup("fit")
         return task
+
+    def _data_progress(self, phase: str, done: int, total: int | None) -> None:
+        if phase == "download":
+            self.reporter.update("download, MB", done // 1_000_000, (total or 0) // 1_000_000)
+        else:
+            self.reporter.update("data", done, total or 0)
 
     def execute(self) -> Record:
         """Train, test and write the record."""
@@ -202,7 +208,7 @@ class _Run:
         else:
             self.module.load_state_dict(load_checkpoint(self.directory / BEST)["state_dict"])
             predicted["best"] = self._predict(loader, 1, passes)
-        labels = np.concatenate([batch.labels.numpy() for batch in loader])
+        labels = self.task.split("test").labels
         self.chance = float(np.bincount(labels).max() / len(labels))
         make_predictions(
             predicted["best"],
@@ -237,8 +243,9 @@ class _Run:
             task=config.task.name,
             scale=config.task.scale,
             protocol=config.task.protocol,
+            source=self.task.source,
             track="open" if self._rule_departures() else "strict",
-            departures=[*self.task.card.protocol(config.task.protocol).departures, *self._rule_departures()],
+            departures=[*self.task.departures, *self._rule_departures()],
             data_fingerprint=self.task.fingerprint,
             model=config.model.name,
             target=config.model.target,
@@ -268,4 +275,5 @@ class _Run:
 
     def _rule_departures(self) -> list[str]:
         """Return what takes this run out of the strict track, in words."""
-        return [] if self.config.model.mask_padding else ["Padding is scanned and counted."]
+        padding = [] if self.config.model.mask_padding else ["Padding is scanned and counted."]
+        return [*self.task.rule_departures, *padding]

@@ -32,6 +32,7 @@ def make_record(**changes) -> Record:
         "task": "listops",
         "scale": "tiny",
         "protocol": "s4",
+        "source": "generated",
         "track": "strict",
         "departures": [],
         "data_fingerprint": "3f2a9c1b77aa",
@@ -254,3 +255,8 @@ def test_interval_stays_a_share_and_seeds_share_a_test_split():
     assert 0 <= summary.low < summary.high <= 1
     with pytest.raises(ValueError, match="one test split"):
         summarise([(1, 2), (1, 3)])
+
+
+def test_records_of_version_1_were_of_generated_data(tmp_path):
+    record = load_record(broken(tmp_path, lambda d: d.update(schema=1) or d.pop("source")))
+    assert (record.schema, record.source) == (module.SCHEMA, "generated")

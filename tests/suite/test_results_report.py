@@ -27,6 +27,7 @@ def make_record(task="listops", model="HGRN", seed=1, **changes) -> Record:
         "task": task,
         "scale": "tiny",
         "protocol": "s4",
+        "source": "generated",
         "track": "strict",
         "departures": [],
         "data_fingerprint": "0123456789",

@@ -28,6 +28,7 @@ def make_record(task="listops", model="HGRN", seed=1, correct=60, total=100, spe
         "task": task,
         "scale": "tiny",
         "protocol": "s4",
+        "source": "generated",
         "track": "strict",
         "departures": [],
         "data_fingerprint": f"0123456789-{task}",
@@ -88,7 +89,7 @@ def test_missing_cells_are_dashes_and_empty_fields_never_zero():
 
 def test_one_seed():
     (row, *_) = texts_of([make_record()])
-    assert row["Task"] == "listops (tiny, s4)"
+    assert row["Task"] == "listops (tiny, s4, generated)"
     assert (row["Accuracy %"], row["± (seeds)"], row["Chance %"]) == ("60.00", "–", "10.00")
     assert row["95 % interval"] == "50.20–69.06"  # Wilson, by the closed formula
     assert (row["Parameters"], row["Tokens/s"], row["Peak memory"]) == ("86.4 k", "1 k", "1.50 GiB")
