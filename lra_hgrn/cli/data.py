@@ -85,6 +85,8 @@ def _prepare(args: argparse.Namespace) -> int:
     for name in _named(args):
         try:
             task = _build(args, name)
+            if args.origin is not None and task.folder.exists():
+                print(f"lra: {name} is prepared already; {args.origin} was not read.", file=sys.stderr)
             prepare_with_bar(task, args.origin)
         except TaskError as error:
             if args.task != ALL:
@@ -197,6 +199,10 @@ def _verify(args: argparse.Namespace) -> int:
         if args.task == ALL and not task.folder.exists():
             print(f"{task.name} ({task.scale}, protocol {task.protocol}, {task.source}): not prepared\n")
             continue
+        if not task.folder.exists():
+            raise UserError(
+                f"{name} is not prepared with these options: run `lra data prepare {name}` with them first."
+            )
         task.setup()
         checked += 1
         with bar() as progress:

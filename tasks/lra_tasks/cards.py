@@ -69,8 +69,8 @@ LISTOPS = TaskCard(
     archive=_RELEASE,
     references=_LISTOPS_REFERENCES,
     fingerprints=(
-        ("s4-full-generated-seed0", "75a995f6634cfb85bfa7759ee324b3a732a501a6c1ebedfa7361a9bba5b99974"),
-        ("google-full-generated-seed0", "b7924b56eb85bedf4870fd86fcdb8f80639bba578a6918ed0144293e599214c3"),
+        ("s4-full-generated-seed0-", "75a995f6634cfb85bfa7759ee324b3a732a501a6c1ebedfa7361a9bba5b99974"),
+        ("google-full-generated-seed0-", "b7924b56eb85bedf4870fd86fcdb8f80639bba578a6918ed0144293e599214c3"),
     ),
 )
 
@@ -124,9 +124,9 @@ TEXT = TaskCard(
     ),
     references=_TEXT_REFERENCES,
     fingerprints=(
-        ("s4-full-official-seed0", "6f799d71f83d709864cefe8fa1dbd21b1ec8eb94e85d919c2b359544dd48cc8d"),
-        ("google-full-official-seed0", "0a422beda8233ca77ba656bc0736af35be37027ed72273425573bc61f705366a"),
-        ("s4-full-official-published-seed0", "7bddee6946a778b9ee9edc7c6883be2a9ec90e8486e18d5c607f8da6eec0f5a6"),
+        ("s4-full-official-seed0-", "6f799d71f83d709864cefe8fa1dbd21b1ec8eb94e85d919c2b359544dd48cc8d"),
+        ("google-full-official-seed0-", "0a422beda8233ca77ba656bc0736af35be37027ed72273425573bc61f705366a"),
+        ("s4-full-official-published-seed0-", "7bddee6946a778b9ee9edc7c6883be2a9ec90e8486e18d5c607f8da6eec0f5a6"),
     ),
 )
 

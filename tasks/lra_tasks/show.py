@@ -51,16 +51,18 @@ def contact_sheet(
     if not side:
         raise TaskError(f"{task.name} has no images: show its samples as text.")
     tile = side * max(1, -(-_TILE // side))
+    wide = tile * task.spec.documents  # side by side
     samples = list(_chosen(task, split, count, offset))
     columns = math.ceil(math.sqrt(len(samples)))
     rows = -(-len(samples) // columns)
-    sheet = Image.new("L", (columns * (tile + _GAP) + _GAP, rows * (tile + _CAPTION + _GAP) + _GAP), 255)
+    sheet = Image.new("L", (columns * (wide + _GAP) + _GAP, rows * (tile + _CAPTION + _GAP) + _GAP), 255)
     draw = ImageDraw.Draw(sheet)
-    for place, (index, (pixels,), label) in enumerate(samples):
-        left = _GAP + place % columns * (tile + _GAP)
+    for place, (index, documents, label) in enumerate(samples):
+        left = _GAP + place % columns * (wide + _GAP)
         top = _GAP + place // columns * (tile + _CAPTION + _GAP)
-        image = Image.fromarray(np.ascontiguousarray(pixels).reshape(side, side))
-        sheet.paste(image.resize((tile, tile), Image.Resampling.NEAREST), (left, top))
+        for nth, pixels in enumerate(documents):
+            image = Image.fromarray(_gray(pixels).reshape(side, side))
+            sheet.paste(image.resize((tile, tile), Image.Resampling.NEAREST), (left + nth * tile, top))
         draw.text((left, top + tile + 1), f"{split} {index}: {label}", fill=0)
     target = Path(path)
     partial = target.with_name(target.name + ".partial")
@@ -69,6 +71,14 @@ def contact_sheet(
         os.replace(partial, target)
     except OSError as error:
         raise TaskError(f"The contact sheet cannot be written to {target} ({error}): choose another path.") from error
+
+
+def _gray(pixels: np.ndarray) -> np.ndarray:
+    """Return bytes as they are, and other values with the least as black and the greatest as white: uint8."""
+    if pixels.dtype == np.uint8:
+        return np.ascontiguousarray(pixels)
+    low, high = float(pixels.min()), float(pixels.max())
+    return ((pixels.astype(np.float64) - low) * (255 / ((high - low) or 1))).astype(np.uint8)
 
 
 def text_samples(

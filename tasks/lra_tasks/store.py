@@ -199,11 +199,12 @@ def _build(
             out.abandon()
         shutil.rmtree(out.scratch, ignore_errors=True)
         meta = {"format": FORMAT, **recipe, "arrays": arrays, "notes": out.notes}
-        meta["fingerprint"] = _fingerprint(meta)
+        meta["fingerprint"] = fingerprint_of(meta)
         (partial / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
 
 
-def _fingerprint(meta: dict[str, Any]) -> str:
+def fingerprint_of(meta: dict[str, Any]) -> str:
+    """Return the SHA-256 (hex) of what ``meta.json`` says of the protocol and the arrays."""
     covered = {key: meta[key] for key in ("task", "protocol", "spec", "arrays")}
     return hashlib.sha256(json.dumps(covered, sort_keys=True).encode()).hexdigest()
 
