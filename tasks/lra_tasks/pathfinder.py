@@ -121,7 +121,7 @@ class PathX(Pathfinder):
     scales: ClassVar[dict[str, PathfinderScale]] = {
         "full": PathfinderScale(160_000, 20_000, 20_000, PRESETS[128]),
         "small": PathfinderScale(16_000, 2_000, 2_000, PRESETS[128]),
-        "tiny": PathfinderScale(20_000, 2_000, 2_000, replace(PRESETS[32], contour_length=6, distractors=2)),
+        "tiny": PathfinderScale(10_000, 1_000, 2_000, replace(PRESETS[16], window=20, contour_length=4, distractors=1)),
         # Beyond the Long Range Arena's table: Path-256.
         "256": PathfinderScale(160_000, 20_000, 20_000, PRESETS[256]),
     }

@@ -39,7 +39,7 @@ class Text(LRATask):
     scales: ClassVar[dict[str, TextScale]] = {
         "full": TextScale(25_000, 0, 25_000),
         "small": TextScale(5_000, 0, 5_000, max_length=1_024),
-        "tiny": TextScale(12_000, 0, 2_000, max_length=256),
+        "tiny": TextScale(12_000, 0, 2_000, max_length=128),
     }
 
     @property

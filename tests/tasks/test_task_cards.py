@@ -160,3 +160,12 @@ def test_table_tells_a_range_of_lengths_from_one_length():
     assert row == "| `a` | What | 1,000 / 2 / 3 | 2 | 4 | generated | p: bytes | 7 |"
     assert "| 1,000 / – / 3 |" in markdown_table({"a": dataclasses.replace(card, val=0)})
     assert "| 4–5 |" in markdown_table({"a": dataclasses.replace(card, lengths=(4, 5))})
+
+
+def test_a_known_fingerprint_is_that_of_the_generator(tmp_path):
+    """ListOps at full scale is the same on every machine; `lra data verify` tells a user so."""
+    task = lra_tasks.get_task("listops")(data_dir=tmp_path)
+    task.prepare_data()
+    task.setup()
+    known = [sha for start, sha in LISTOPS.fingerprints if task.folder.name.startswith(start)]
+    assert known == [task.fingerprint]
