@@ -53,7 +53,7 @@ class Retrieval(LRATask):
     scales: ClassVar[dict[str, RetrievalScale]] = {
         "full": RetrievalScale(147_086, 18_090, 17_437),
         "small": RetrievalScale(10_000, 2_000, 2_000, max_length=1_024),
-        "tiny": RetrievalScale(10_000, 1_000, 2_000, max_length=256),
+        "tiny": RetrievalScale(10_000, 1_000, 2_000, max_length=128),
     }
 
     @property

@@ -139,7 +139,7 @@ class _Count:
         else:
             yield Row("files", "as written", "as written", True)
         known = [
-            (f"fingerprint of {start[:-1]}", expected)
+            (f"fingerprint of {start.rstrip('-')}", expected)
             for start, expected in self.task.card.fingerprints
             if self.task.folder.name.startswith(start)
         ]

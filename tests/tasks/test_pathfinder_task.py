@@ -60,3 +60,14 @@ def test_full_path_x_is_never_in_memory_whole(tmp_path, monkeypatch):
 def test_full_scale_is_the_published_one(cls, side):
     assert cls.scales["full"].images is PRESETS[side]
     assert cls().spec.max_length == side * side
+
+
+def test_beyond_the_benchmark():
+    """Path-256 and Pathfinder at 64 pixels: named scales of other sizes, drawn by the same generator."""
+    assert PathX.scales["256"].images.window ** 2 == PathX(scale="256").spec.max_length == 65_536
+    assert pathfinder.Pathfinder(scale="64").spec.max_length == 4_096
+    for side in (64, 256):
+        images, labels = pathfinder_generator.generate(PRESETS[side], 0, 0, 2, workers=1)
+        assert images.shape == (2, side, side)
+        assert labels.shape == (2,)
+        assert images.max() == 255
