@@ -9,7 +9,7 @@ RUNS ?= results/runs
 .PHONY: help install demo report test lint lock lowest clean
 
 help:
-	@echo "make demo    train HGRN and a Transformer on two tasks, print the table, write results/report.html"
+	@echo "make demo    train HGRN and a Transformer on the six tasks, print the table, write results/report.html"
 	@echo "make test    run the tests"
 	@echo "make lint    ruff and the type checker"
 	@echo "make report  write results/report.html again from the demo's runs"
