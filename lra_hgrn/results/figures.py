@@ -131,7 +131,7 @@ def accuracy_against_throughput(cells: Sequence[Cell]) -> Figure | None:
         figure = Figure(figsize=(_WIDTH, 3.0 * len(devices)), layout="constrained")
         panels = figure.subplots(len(devices), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
         lowest, highest = min(summary.low for _, summary, _ in points), max(summary.high for _, summary, _ in points)
-        panels[0].set_ylim(max(0.0, lowest - 0.05), min(1.0, highest + 0.05))
+        panels[0].set_ylim(max(0.0, lowest - 0.05), min(1.03, highest + 0.05))
         for device, axes in zip(devices, panels, strict=True):
             here = [point for point in points if point[2].device.name == device]
             for task in dict.fromkeys(cell.task for cell, _, _ in here):
