@@ -162,8 +162,11 @@ def test_the_demo_shortened(home):
     _, out, _ = lra(home, "table", *words, "--format", "csv")
     rows = list(csv.DictReader(line for line in out.splitlines() if not line.startswith("#")))
     assert [(row["task"], row["model"]) for row in rows] == [
-        (task, model) for task in ("listops", "pathfinder") for model in ("HGRN", "Transformer")
+        (task, model)
+        for task in ("listops", "text", "retrieval", "image", "pathfinder", "pathx")
+        for model in ("HGRN", "Transformer")
     ]
+    assert [row["source"] for row in rows[::2]] == ["generated", "mini", "mini", "mini", "generated", "generated"]
     for row in rows[:2]:
         assert float(row["accuracy"]) > float(row["chance"]) + 0.1, row
     assert all(float(row["tokens_per_second"]) > 0 for row in rows)
