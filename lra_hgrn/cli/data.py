@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lra_tasks import LRATask
 
 ALL = "all"
+_TASK = "a name in configs/tasks, a .yaml file of yours, a class's dotted path, or a folder of arrays"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,9 +39,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "verify", help="count prepared data again and compare with what is known; 1 on a mismatch"
     )
     _add_task(verify, f"{_TASK}, or {ALL} that are prepared")
-
-
-_TASK = "a name in configs/tasks, a .yaml file of yours, a class's dotted path, or a folder of arrays"
 
 
 def _add_task(parser: argparse.ArgumentParser, meaning: str) -> None:

@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lra_hgrn.config.schema import Config
 from lra_hgrn.errors import UserError, nearest
+from lra_tasks.registry import is_folder
 
 TARGET = "model.target"
 KWARGS = "model.kwargs"  # the one free subtree: checked against the token mixer's constructor when it is built
@@ -137,7 +138,7 @@ def _is_own_task(name: str) -> bool:
     """Whether a task's name is a folder of arrays, or the dotted path of a class."""
     if name.endswith((".yaml", ".yml")) or name in names("tasks"):
         return False
-    return "/" in name or Path(name, "card.toml").is_file() or ("." in name and name.replace(".", "").isidentifier())
+    return is_folder(name) or ("." in name and all(part.isidentifier() for part in name.split(".")))
 
 
 def merge(layers: Sequence[Layer]) -> Composed:

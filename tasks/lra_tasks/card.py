@@ -173,6 +173,14 @@ class TaskSpec:
         require(self.scale > 0, f"{self.name}: scale must be positive.")
 
 
+def image_spec(
+    name: str, vocab_size: int, n_classes: int, side: int, *, shift: float = 127.5, scale: float = 127.5
+) -> TaskSpec:
+    """Return the spec of gray images, row by row: as ids where there is a vocabulary, else as values."""
+    kind: Literal["tokens", "values"] = "tokens" if vocab_size else "values"
+    return TaskSpec(name, kind, vocab_size, n_classes, side**2, variable=False, side=side, shift=shift, scale=scale)
+
+
 def markdown_table(cards: Mapping[str, TaskCard]) -> str:
     """Return the table of ``cards`` (by task name) that stands in this package's README."""
     rows = [

@@ -6,6 +6,7 @@ A task of your own is a subclass with a name, a card, named scales, a spec, and 
 import os
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -222,11 +223,9 @@ class LRATask(LightningDataModule):
                 if "official" in self.card.sources
                 else f"{self.name} is {self.source}: it is not read from files such as {origin}."
             )
-        self.origin, self.download_progress = origin, None
-        samples = None
-        if progress is not None:
-            self.download_progress = lambda done, total: progress("download", done, total)
-            samples = lambda done, total: progress("prepare", done, total)  # noqa: E731
+        self.origin = origin
+        self.download_progress = partial(progress, "download") if progress is not None else None
+        samples = partial(progress, "prepare") if progress is not None else None
         layout = Layout(self.sizes, self.dtype, self.spec.n_classes, self.spec.documents)
         prepare(self.folder, self._recipe(), layout, self.build, samples)
 

@@ -16,11 +16,11 @@ from typing import Any, BinaryIO
 
 import requests
 import urllib3
-from filelock import FileLock, Timeout
 
 from lra_tasks.archive import is_page
 from lra_tasks.card import Archive
 from lra_tasks.errors import TaskError
+from lra_tasks.lock import locked
 
 Progress = Callable[[int, int | None], None]  # (bytes done, bytes in all, None: not known)
 
@@ -52,9 +52,12 @@ def fetch(archive: Archive, folder: Path, progress: Progress | None = None) -> P
         if _is_there(path, archive):  # before any lock: a shared data folder may be read-only
             return path
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(path):
+        lock = locked(path, "downloading")
+        try:
             if not _is_there(path, archive):  # else another process has fetched it meanwhile
                 _download(archive, path, progress)
+        finally:
+            lock.release()
     return path
 
 
@@ -369,20 +372,6 @@ def _problem(path: Path, archive: Archive) -> str | None:
         if found != archive.md5.lower():
             return f"md5 {found} and not {archive.md5}"
     return None
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    lock = FileLock(f"{path}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        _logger.warning("Another process is downloading %s; waiting for it.", path)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from lra_tasks import cards
-from lra_tasks.card import Scale, TaskSpec
+from lra_tasks.card import Scale, TaskSpec, image_spec
 from lra_tasks.cifar import read_batch
 from lra_tasks.datamodule import LRATask
 from lra_tasks.errors import TaskError
@@ -50,17 +50,7 @@ class Image(LRATask):
         """Every input has one step for each pixel."""
         side = SIDE // self.scales[self.scale].pool
         vocab_size = self.card.protocol(self.protocol).vocab_size
-        return TaskSpec(
-            self.name,
-            "tokens" if vocab_size else "values",
-            vocab_size,
-            self.card.classes,
-            side**2,
-            variable=False,
-            side=side,
-            shift=122.6,
-            scale=61.0,
-        )
+        return image_spec(self.name, vocab_size, self.card.classes, side, shift=122.6, scale=61.0)
 
     def build(self, out: StoreWriter) -> None:
         """Cut the training images in train and val as the protocol does, and take each split's first ones."""

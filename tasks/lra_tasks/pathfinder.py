@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from lra_tasks import cards
-from lra_tasks.card import Scale, TaskSpec
+from lra_tasks.card import Scale, TaskSpec, image_spec
 from lra_tasks.datamodule import LRATask
 from lra_tasks.errors import TaskError
 from lra_tasks.original import original_members, place, random_split
@@ -43,15 +43,7 @@ class Pathfinder(LRATask):
         """Every input has one step for each pixel."""
         side = self.scales[self.scale].images.window
         vocab_size = self.card.protocol(self.protocol).vocab_size
-        return TaskSpec(
-            self.name,
-            "tokens" if vocab_size else "values",
-            vocab_size,
-            self.card.classes,
-            side**2,
-            variable=False,
-            side=side,
-        )
+        return image_spec(self.name, vocab_size, self.card.classes, side)
 
     def build(self, out: StoreWriter) -> None:
         """Fill train, val and test with consecutive images of one generated stream, or from the original files."""

@@ -44,6 +44,11 @@ def task_cards() -> dict[str, TaskCard]:
     return {name: entry.card for name, entry in _entries.items()}
 
 
+def is_folder(name: str) -> bool:
+    """Whether a task's name means a folder of arrays: it is a path, or there is a ``card.toml`` in it."""
+    return name not in _entries and ("/" in name or os.sep in name or Path(name, "card.toml").is_file())
+
+
 def get_card(name: str) -> TaskCard:
     """Return the card of a registered task (no import), or that of the task that :func:`get_task` finds."""
     return _entries[name].card if name in _entries else get_task(name).card
@@ -56,7 +61,7 @@ def get_task(name: str) -> "type[LRATask]":
     Raises:
         TaskError: no such name, module, class or folder, the class is no LRATask, or the folder is no task.
     """
-    if name not in _entries and ("/" in name or os.sep in name or Path(name, "card.toml").is_file()):
+    if is_folder(name):
         return _folder_task(Path(name))
     target = name if "." in name else _entry(name).target
     from lra_tasks.datamodule import LRATask

@@ -2,36 +2,26 @@
 
 import re
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, ClassVar
+from typing import BinaryIO, ClassVar
 
 import numpy as np
 
 from lra_tasks import cards
-from lra_tasks.card import Scale, TaskSpec
-from lra_tasks.datamodule import LRATask
+from lra_tasks.documents import DocumentScale, DocumentTask
 from lra_tasks.errors import TaskError
 from lra_tasks.original import decoded, drawn, original_members, place
 from lra_tasks.store_writer import StoreWriter
-from lra_tasks.tokens import Characters, byte_ids, byte_text, count_characters
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
+from lra_tasks.tokens import count_characters
 
 _PAIRS = re.compile(r"(?:^|/)new_aan_pairs\.(train|eval|test)\.tsv$")
 _SPLITS = {"train": "train", "eval": "val", "test": "test"}
 _LONGEST_LINE = 1 << 26  # bytes; a published line holds two papers of some 30 kB
 _BEGINNING = 16_000  # bytes of a paper that are kept
 _LABELS = {b"0": 0, b"0.0": 0, b"1": 1, b"1.0": 1}
-
-
-@dataclass(frozen=True)
-class RetrievalScale(Scale):
-    """Split sizes in pairs, and the cut."""
-
-    max_length: int | None = None  # in steps, end mark included; None: the protocol's
 
 
 @dataclass
@@ -42,7 +32,7 @@ class _Pairs:
     labels: array = field(default_factory=lambda: array("q"))
 
 
-class Retrieval(LRATask):
+class Retrieval(DocumentTask):
     """Pairs of papers of the ACL Anthology Network as characters (protocol s4) or bytes (google).
 
     The published files repeat each paper in many pairs; here each is stored once.
@@ -50,23 +40,18 @@ class Retrieval(LRATask):
 
     name = "retrieval"
     card = cards.RETRIEVAL
-    scales: ClassVar[dict[str, RetrievalScale]] = {
-        "full": RetrievalScale(147_086, 18_090, 17_437),
-        "small": RetrievalScale(10_000, 2_000, 2_000, max_length=1_024),
-        "tiny": RetrievalScale(10_000, 1_000, 2_000, max_length=128),
+    scales: ClassVar[dict[str, DocumentScale]] = {
+        "full": DocumentScale(147_086, 18_090, 17_437),
+        "small": DocumentScale(10_000, 2_000, 2_000, max_length=1_024),
+        "tiny": DocumentScale(10_000, 1_000, 2_000, max_length=128),
     }
 
-    @property
-    def spec(self) -> TaskSpec:
-        """Papers are cut at the scale's length."""
-        protocol = self.card.protocol(self.protocol)
-        max_length = self.scales[self.scale].max_length or protocol.max_length
-        return TaskSpec(self.name, "tokens", protocol.vocab_size, self.card.classes, max_length, documents=2)
+    documents = 2
 
     def build(self, out: StoreWriter) -> None:
         """Store each paper that is used once, then the pairs of each split, drawn from the published file."""
         papers, pairs = self._read(out.scratch)
-        encode = self._encoder(papers, pairs["train"], out)
+        encode = self.encoder(out, partial(self._counted, papers, pairs["train"]), min_frequency=1)
         assert out.documents is not None
         stored: dict[int, int] = {}
         for nth, (split, size) in enumerate(self.scales[self.scale].sizes.items()):
@@ -85,25 +70,10 @@ class Retrieval(LRATask):
 
         write_papers(path, self.scales[self.scale].sizes, self.spec.max_length, self.seed)
 
-    def render(self, document: np.ndarray) -> "RenderableType":
-        """The paper as text."""
-        from rich.text import Text as Plain
-
-        if self.protocol == "google":
-            return Plain(byte_text(document))
-        return Plain(Characters(self.store.notes["characters"]).text(document))
-
-    def _encoder(self, papers: list[str], train: _Pairs, out: StoreWriter) -> Callable[[str], np.ndarray]:
-        max_length = self.spec.max_length
-        if self.protocol == "google":
-            return lambda text: byte_ids(text, max_length)
-        full = self.card.protocol("s4")
+    def _counted(self, papers: list[str], train: _Pairs, read: int) -> np.ndarray:
         times = np.bincount(np.array(train.papers, np.int64), minlength=len(papers))  # a paper counts in every pair
-        cut = (papers[paper][: full.max_length - 1] for paper in np.flatnonzero(times))
-        counts = count_characters(cut, times[times > 0].tolist())
-        characters = Characters.counted(counts, 1, full.vocab_size)
-        out.notes["characters"] = characters.characters
-        return lambda text: characters.ids(text, max_length)
+        cut = (papers[paper][:read] for paper in np.flatnonzero(times))
+        return count_characters(cut, times[times > 0].tolist())
 
     def _read(self, scratch: Path) -> tuple[list[str], dict[str, _Pairs]]:
         """Return the beginning of each distinct paper, and the pairs of each split."""

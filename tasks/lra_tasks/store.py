@@ -10,7 +10,6 @@ sibling folder and renamed when complete, so that a folder with its final name i
 import contextlib
 import hashlib
 import json
-import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -19,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from lra_tasks.errors import TaskError
+from lra_tasks.lock import locked
 from lra_tasks.store_writer import Layout, Progress, StoreWriter
 
 FORMAT = 2  # of the folder; a change makes every older store unreadable
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -154,7 +152,7 @@ def prepare(
         return
     with _sentences(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = _locked(folder)
+        lock = locked(folder, "preparing")
     try:
         if (folder / "meta.json").exists():  # built while this process waited
             return
@@ -171,16 +169,6 @@ def prepare(
             shutil.rmtree(partial, ignore_errors=True)
     finally:
         lock.release()
-
-
-def _locked(folder: Path) -> FileLock:
-    lock = FileLock(f"{folder}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        _logger.warning("Another process is preparing %s; waiting for it.", folder)
-        lock.acquire()
-    return lock
 
 
 def _build(

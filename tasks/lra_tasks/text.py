@@ -1,58 +1,39 @@
 """Text: is a film review positive or negative, character by character? (Maas et al. 2011; Tay et al. 2021)."""
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from lra_tasks import cards
-from lra_tasks.card import Scale, TaskSpec
-from lra_tasks.datamodule import LRATask
+from lra_tasks.documents import DocumentScale, DocumentTask
 from lra_tasks.errors import TaskError
 from lra_tasks.original import decoded, drawn, original_members, place
 from lra_tasks.store_writer import StoreWriter
-from lra_tasks.tokens import Characters, byte_ids, byte_text, count_characters
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
+from lra_tasks.tokens import count_characters
 
 MIN_FREQUENCY = 15  # of a character in the training reviews, cut as at full scale
 _LARGEST = 1 << 20  # bytes of a review; the longest published one has 14 kB
 _REVIEW = re.compile(r"(?:^|/)(train|test)/(pos|neg)/(\d+)_\d+\.txt$")
 
 
-@dataclass(frozen=True)
-class TextScale(Scale):
-    """Split sizes, half of each class, and the cut."""
-
-    max_length: int | None = None  # in steps, end mark included; None: the protocol's
-
-
-class Text(LRATask):
+class Text(DocumentTask):
     """IMDB reviews as characters (protocol s4) or bytes (google)."""
 
     name = "text"
     card = cards.TEXT
-    scales: ClassVar[dict[str, TextScale]] = {
-        "full": TextScale(25_000, 0, 25_000),
-        "small": TextScale(5_000, 0, 5_000, max_length=1_024),
-        "tiny": TextScale(12_000, 0, 2_000, max_length=128),
+    scales: ClassVar[dict[str, DocumentScale]] = {
+        "full": DocumentScale(25_000, 0, 25_000),
+        "small": DocumentScale(5_000, 0, 5_000, max_length=1_024),
+        "tiny": DocumentScale(12_000, 0, 2_000, max_length=128),
     }
-
-    @property
-    def spec(self) -> TaskSpec:
-        """Reviews are cut at the scale's length."""
-        protocol = self.card.protocol(self.protocol)
-        max_length = self.scales[self.scale].max_length or protocol.max_length
-        return TaskSpec(self.name, "tokens", protocol.vocab_size, self.card.classes, max_length)
 
     def build(self, out: StoreWriter) -> None:
         """Draw each split's reviews, half of each class, from the published train and test."""
         reviews = self._read(out.scratch)
-        encode = self._encoder(reviews["train"], out)
+        train = reviews["train"]
+        encode = self.encoder(out, lambda read: count_characters(text[:read] for text, _ in train), MIN_FREQUENCY)
         sizes = self.scales[self.scale].sizes
         for split in ("train", "test"):
             held_out = self.sizes["val"] if split == "train" else 0
@@ -60,30 +41,12 @@ class Text(LRATask):
                 text, label = reviews[split][number]
                 out["val" if nth < held_out else split].append(encode(text), label)
 
-    def _encoder(self, train: list[tuple[str, int]], out: StoreWriter) -> Callable[[str], np.ndarray]:
-        max_length = self.spec.max_length
-        if self.protocol == "google":
-            return lambda text: byte_ids(text, max_length)
-        full = self.card.protocol("s4")
-        counts = count_characters(text[: full.max_length - 1] for text, _ in train)
-        characters = Characters.counted(counts, MIN_FREQUENCY, full.vocab_size)
-        out.notes["characters"] = characters.characters
-        return lambda text: characters.ids(text, max_length)
-
     def write_miniature(self, path: Path) -> None:
         """Generated reviews in the published layout."""
         from lra_tasks.mini_reviews import write_reviews
 
         sizes = self.scales[self.scale].sizes
         write_reviews(path, {split: sizes[split] for split in ("train", "test")}, self.spec.max_length, self.seed)
-
-    def render(self, document: np.ndarray) -> "RenderableType":
-        """The review as text."""
-        from rich.text import Text as Plain
-
-        if self.protocol == "google":
-            return Plain(byte_text(document))
-        return Plain(Characters(self.store.notes["characters"]).text(document))
 
     def _read(self, scratch: Path) -> dict[str, list[tuple[str, int]]]:
         """Return (text, label) of every labelled review: negative ones first, each class by its number."""

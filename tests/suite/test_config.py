@@ -168,3 +168,14 @@ def test_defaults_lie_within_their_bounds():
     assert len(bounded) > 10
     for key, item in bounded:
         assert item.metadata["low"] <= item.default <= item.metadata["high"], key
+
+
+def test_a_task_of_ones_own_needs_no_file(tmp_path, monkeypatch):
+    """A dotted path and a folder of arrays stand where a task's name stands; a name without a dot is looked up."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "card.toml").touch()
+    for name in ("my_package.MyTask", "./mine", "mine"):
+        assert compose("hgrn", name).config.task.name == name
+    with pytest.raises(UserError, match="Unknown task 'listop'"):
+        compose("hgrn", "listop")

@@ -7,7 +7,8 @@ import pytest
 from originals import write_folder, write_tar
 
 from lra_tasks import TaskError, cards
-from lra_tasks.retrieval import Retrieval, RetrievalScale
+from lra_tasks.documents import DocumentScale
+from lra_tasks.retrieval import Retrieval
 
 LINES = {
     "train": ['1.0\tA1\tB2\tab"\tbb\n', '0.0\tA1\tC3\tab"\tc é\n', "1.0\tB2\tC3\tbb\tc é\n"],
@@ -18,7 +19,7 @@ LINES = {
 
 class Small(Retrieval):
     card = replace(cards.RETRIEVAL, train=3, val=1, test=2)
-    scales = {"full": RetrievalScale(3, 1, 2), "small": RetrievalScale(2, 1, 1, max_length=3)}
+    scales = {"full": DocumentScale(3, 1, 2), "small": DocumentScale(2, 1, 1, max_length=3)}
 
 
 def files(root="lra_release/lra_release/tsv_data", **changes):

@@ -6,7 +6,8 @@ import pytest
 from originals import write_folder, write_tar
 
 from lra_tasks import TaskError, cards
-from lra_tasks.text import Text, TextScale
+from lra_tasks.documents import DocumentScale
+from lra_tasks.text import Text
 
 # In train a occurs 15 times, b 16 times, c 14 times, é once; the long review's z lie beyond the cut.
 TRAIN = {
@@ -20,7 +21,7 @@ TEST = {"test/neg/7_2.txt": "cab", "test/pos/3_9.txt": "éb" + "a" * 5000}
 
 class Small(Text):
     card = replace(cards.TEXT, train=4, test=2)
-    scales = {"full": TextScale(4, 0, 2), "small": TextScale(2, 0, 2, max_length=4)}
+    scales = {"full": DocumentScale(4, 0, 2), "small": DocumentScale(2, 0, 2, max_length=4)}
 
 
 def files(changes=None):
@@ -80,7 +81,7 @@ def test_ids_of_protocol_google(tmp_path):
 def test_strict_holds_out_a_tenth_of_train_and_published_selects_on_test(tmp_path):
     class Ten(Small):
         card = replace(cards.TEXT, train=20, test=2)
-        scales = {"full": TextScale(20, 0, 2)}
+        scales = {"full": DocumentScale(20, 0, 2)}
 
     many = {f"train/{kind}/{n}_5.txt": f"{kind} {n}" for kind in ("neg", "pos") for n in range(10)}
     path = write_folder(tmp_path / "aclImdb", {name: text.encode() for name, text in {**many, **TEST}.items()})
