@@ -3,8 +3,7 @@
 import argparse
 
 from lra_hgrn.cli.arguments import add_overrides
-
-_MARKS = {True: "ok", False: "FAILED", None: "–"}
+from lra_hgrn.cli.findings import conclude, show
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
     from lra_hgrn.config.schema import TaskConfig
     from lra_hgrn.imports import search_current_folder
     from lra_tasks import get_task
-    from lra_tasks.contract import Finding, check_task
+    from lra_tasks.contract import check_task
 
     options = compose_task(args.task, args.overrides).task
     search_current_folder()
@@ -32,9 +31,6 @@ def run(args: argparse.Namespace) -> int:
         value = getattr(options, key)
         return value if f"task.{key}" in given or value != getattr(TaskConfig, key) else None
 
-    def show(finding: Finding) -> None:
-        print(f"{_MARKS[finding.ok]:6}  {finding.check}: {finding.message}", flush=True)
-
     found = check_task(
         get_task(options.name),
         scale=chosen("scale"),
@@ -43,6 +39,4 @@ def run(args: argparse.Namespace) -> int:
         data_dir=options.data_dir,
         report=show,
     )
-    failed = sum(finding.ok is False for finding in found)
-    print(f"{options.name} {f'fails {failed} of {len(found)} checks' if failed else 'keeps the contract'}")
-    return 1 if failed else 0
+    return conclude(options.name, found)

@@ -7,33 +7,23 @@ import os
 import shutil
 import tempfile
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, get_args
 
 import numpy as np
 
 from lra_tasks.card import Scale, Source, TaskCard, TaskSpec
-from lra_tasks.contract_batches import Broken, batch_digests, need, stored_digests
+from lra_tasks.contract_batches import batch_digests, stored_digests
 from lra_tasks.datamodule import LRATask
 from lra_tasks.errors import TaskError
+from lra_tasks.findings import Broken, Finding, attempt, need
 from lra_tasks.loader import BatchLoader
 from lra_tasks.verify import verify
 
 _BATCHES = 3  # compared where an order is to be the same, or another
 _MADE = ("generated", "mini")  # sources that need no files
 _DTYPES = {"tokens": (np.uint8, np.uint16), "values": (np.uint8, np.uint16, np.float32)}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one check has found; ``ok`` is None where it was not made."""
-
-    check: str
-    ok: bool | None
-    message: str  # one sentence
 
 
 def check_task(
@@ -64,7 +54,7 @@ def check_task(
     found: list[Finding] = []
 
     def holds(name: str, check: Callable[[], str]) -> bool:
-        add(_attempt(name, check))
+        add(attempt(name, check, TaskError))
         return bool(found[-1].ok)
 
     def add(finding: Finding) -> None:
@@ -105,18 +95,6 @@ def _scratch(data_dir: str | os.PathLike[str] | None) -> Iterator[str]:
 
 def _samples(task_class: type[LRATask]) -> Callable[[str], int]:
     return lambda scale: sum(task_class.scales[scale].sizes.values())
-
-
-def _attempt(name: str, check: Callable[[], str]) -> Finding:
-    """Make one check, which returns a sentence or raises."""
-    try:
-        return Finding(name, True, check())
-    except (Broken, TaskError) as error:
-        return Finding(name, False, str(error))
-    except Exception as error:  # whatever the task's own code raises
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        reason = " ".join(str(error).split())
-        return Finding(name, False, f"{type(error).__name__} in {place.filename}, line {place.lineno}: {reason}")
 
 
 def _declared(task_class: type[LRATask]) -> str:
@@ -184,7 +162,7 @@ class _Built:
         prepared = True
         for name, check in checks.items():
             if prepared:
-                finding = _attempt(name, check)
+                finding = attempt(name, check, TaskError)
                 prepared = bool(finding.ok) or name != "prepare"
                 yield finding
             else:

@@ -2,24 +2,14 @@
 
 import hashlib
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
 
 from lra_tasks.card import TaskSpec
+from lra_tasks.findings import need
 from lra_tasks.loader import Batch
 from lra_tasks.store import Split
-
-
-class Broken(Exception):
-    """A rule of the contract that a task does not keep, in one sentence."""
-
-
-def need(condition: Any, message: str) -> None:
-    """Raise Broken with ``message`` unless ``condition`` holds."""
-    if not condition:
-        raise Broken(message)
 
 
 def stored_digests(split: Split, spec: TaskSpec) -> Iterator[bytes]:
