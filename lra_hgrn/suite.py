@@ -9,7 +9,8 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lra_hgrn.config import Config, Layer, compose
+from lra_hgrn.cell import compose_cell
+from lra_hgrn.config import Config, Layer
 from lra_hgrn.config.compose import as_words, find, identity, parse_overrides, read_yaml, run_name
 from lra_hgrn.errors import UserError, nearest
 from lra_hgrn.results.record import FILE, Record, load_record
@@ -107,9 +108,9 @@ def load_suite(name: str, overrides: Sequence[str] = ()) -> Suite:
 
 def _job(cell: Cell, seed: int, shared: Mapping[str, Any], tree: Mapping[str, Any], origin: str) -> Job:
     extra = [Layer(origin, shared), Layer(origin, cell.set), Layer("command line", tree), Layer(origin, {"seed": seed})]
-    config = compose(cell.model, cell.task, extra=extra).config
+    config = compose_cell(cell.model, cell.task, extra=extra).config
     words = tuple(word for layer in extra for word in as_words(layer.values))
-    again = compose(cell.model, cell.task, words).config
+    again = compose_cell(cell.model, cell.task, words).config
     assert (identity(again), again.seed) == (identity(config), config.seed), words
     return Job(cell.model, cell.task, words, config)
 

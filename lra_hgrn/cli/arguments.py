@@ -6,9 +6,16 @@ from pathlib import Path
 RUNS = Path("results") / "runs"
 
 
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """MODEL"""
+    parser.add_argument(
+        "model", metavar="MODEL", help="a name in configs/models, a .yaml file of yours, or a class's dotted path"
+    )
+
+
 def add_cell(parser: argparse.ArgumentParser) -> None:
     """MODEL TASK [key=value ...]"""
-    parser.add_argument("model", metavar="MODEL", help="a name in configs/models, or a .yaml file of yours")
+    add_model(parser)
     parser.add_argument(
         "task",
         metavar="TASK",

@@ -3,8 +3,9 @@
 import argparse
 import json
 
+from lra_hgrn.cell import compose_cell
 from lra_hgrn.cli.arguments import add_cell
-from lra_hgrn.config.compose import compose, option_keys, plain
+from lra_hgrn.config.compose import option_keys, plain
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    composed = compose(args.model, args.task, args.overrides)
+    composed = compose_cell(args.model, args.task, args.overrides)
     rows = []
     for key, origin in composed.origins.items():
         node: object = plain(composed.config)
@@ -21,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
             node = node[part]  # type: ignore[index]
         item = option_keys().get(key)
         unit = item.metadata["unit"] if item and item.metadata["unit"] else ""
-        text = item.metadata["help"] if item else "Keyword argument of the token mixer."
+        text = item.metadata["help"] if item else "Keyword argument of model.target's constructor."
         rows.append((key, json.dumps(node, ensure_ascii=False), origin, unit, text))
     rows.sort(
         key=lambda row: (

@@ -4,8 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from lra_hgrn.cell import compose_cell
 from lra_hgrn.cli.arguments import RUNS, add_cell
-from lra_hgrn.config.compose import compose, run_name
+from lra_hgrn.config.compose import run_name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    config = compose(args.model, args.task, args.overrides).config
+    config = compose_cell(args.model, args.task, args.overrides).config
     from lra_hgrn.training.run import train
 
     directory = args.output or RUNS / run_name(config)

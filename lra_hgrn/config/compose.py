@@ -17,11 +17,13 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lra_hgrn.config.schema import Config
+from lra_hgrn.config.schema import Config, ModelConfig
 from lra_hgrn.errors import UserError, nearest
 from lra_tasks.registry import is_folder
 
 TARGET = "model.target"
+RECIPES = "recipes"  # key of a model's file: the model by whose recipes it is trained
+DEFAULT_RECIPES = "hgrn"
 KWARGS = "model.kwargs"  # the one free subtree: checked against the token mixer's constructor when it is built
 
 # Where a cell runs and how often it reports do not change what it learns, and the seeds of a cell belong together:
@@ -101,44 +103,76 @@ def read_yaml(path: Path, origin: str) -> dict[str, Any]:
 
 
 def compose(model: str, task: str, overrides: Sequence[str] = (), extra: Sequence[Layer] = ()) -> Composed:
-    """Compose the configuration of one cell.
+    """Compose the configuration of one cell, `lra_hgrn.cell.compose_cell` without the fit of ``model.match``.
 
     Args:
-        model: a name in ``configs/models``, or a YAML file of the user's.
-        task: a name in ``configs/tasks``, or a YAML file of the user's.
+        model: a name in ``configs/models``, a YAML file of the user's, or the dotted path of a class.
+        task: a name in ``configs/tasks``, a YAML file of the user's, a class's dotted path or a folder of arrays.
         overrides: ``key=value`` words of the command line.
         extra: layers between the recipe and the command line (a suite's settings).
 
     Raises:
         UserError: for an unknown name, a wrong key, type or choice.
     """
-    layers = [_layer("tasks", task), _layer("models", model)]
-    recipe = config_dir() / "recipes" / model / f"{task}.yaml"
-    if recipe.is_file():
-        origin = f"configs/recipes/{model}/{task}.yaml"
-        layers.append(Layer(origin, read_yaml(recipe, origin)))
-    layers += [*extra, Layer("command line", parse_overrides(overrides))]
-    return merge(layers)
+    layer, recipes = _model_layer(model)
+    layers = [_task_layer(task), layer, *_recipe_layers(recipes, task)]
+    return merge([*layers, *extra, Layer("command line", parse_overrides(overrides))])
 
 
 def compose_task(task: str, overrides: Sequence[str] = ()) -> Config:
     """Compose the configuration of a task without a model, for the commands that only need its data."""
     nameless = Layer("default", {"model": {"name": "none"}})
-    return merge([nameless, _layer("tasks", task), Layer("command line", parse_overrides(overrides))]).config
+    return merge([nameless, _task_layer(task), Layer("command line", parse_overrides(overrides))]).config
 
 
-def _layer(kind: str, name: str) -> Layer:
-    if kind == "tasks" and _is_own_task(name):
-        return Layer("command line", {"task": {"name": name}})
-    path, origin = find(kind, name)
+def compose_model(model: str, overrides: Sequence[str] = (), base: Mapping[str, Any] | None = None) -> ModelConfig:
+    """Compose the options of a model without a task: ``base`` ← the model's file or dotted path ← overrides."""
+    layers = [Layer("default", {"task": {"name": "none"}, "model": base or {}}), _model_layer(model)[0]]
+    return merge([*layers, Layer("command line", parse_overrides(overrides))]).config.model
+
+
+def _task_layer(task: str) -> Layer:
+    if not _is_file_or_name("tasks", task) and (is_folder(task) or _is_dotted(task)):
+        return Layer("command line", {"task": {"name": task}})
+    path, origin = find("tasks", task)
     return Layer(origin, read_yaml(path, origin))
 
 
-def _is_own_task(name: str) -> bool:
-    """Whether a task's name is a folder of arrays, or the dotted path of a class."""
-    if name.endswith((".yaml", ".yml")) or name in names("tasks"):
-        return False
-    return is_folder(name) or ("." in name and all(part.isidentifier() for part in name.split(".")))
+def _model_layer(model: str) -> tuple[Layer, list[str]]:
+    """Return the options of a model, and whose recipes it is trained by: the first ones, its own over them.
+
+    A model's file names the first ones as ``recipes``, beside its options; a dotted path is trained by HGRN's.
+    """
+    if not _is_file_or_name("models", model) and _is_dotted(model):
+        name = model.rpartition(".")[2]
+        return Layer("command line", {"model": {"name": name, "target": model}}), [DEFAULT_RECIPES]
+    path, origin = find("models", model)
+    values = read_yaml(path, origin)
+    base = values.pop(RECIPES, None)
+    if base is not None and base not in names("models"):
+        raise UserError(f"{origin}: {RECIPES} must be a model of configs/models.{nearest(str(base), names('models'))}")
+    return Layer(origin, values), [name for name in (base, model) if name is not None]
+
+
+def has_recipe(model: str, task: str) -> bool:
+    """Whether there is a recipe for a cell: its sizes and its training are not only the defaults."""
+    return any(_recipe_layers(_model_layer(model)[1], task))
+
+
+def _recipe_layers(models: Sequence[str], task: str) -> Iterator[Layer]:
+    for model in models:
+        path = config_dir() / "recipes" / model / f"{task}.yaml"
+        if path.is_file():
+            origin = f"configs/recipes/{model}/{task}.yaml"
+            yield Layer(origin, read_yaml(path, origin))
+
+
+def _is_file_or_name(kind: str, name: str) -> bool:
+    return name.endswith((".yaml", ".yml")) or name in names(kind)
+
+
+def _is_dotted(name: str) -> bool:
+    return "." in name and all(part.isidentifier() for part in name.split("."))
 
 
 def merge(layers: Sequence[Layer]) -> Composed:

@@ -41,10 +41,18 @@ class ModelConfig:
     """The sequence classifier: embedding, blocks of token and channel mixer, pooling, head."""
 
     name: str = option("???", "Name of the model in tables.")
-    target: str = option("hgru", "Token mixer: a registered name, or the dotted path of an nn.Module class.")
-    kwargs: dict[str, Any] = option({}, "Keyword arguments of the token mixer's constructor.")
+    target: str = option(
+        "hgru", "Token mixer: a registered name, or the dotted path of an nn.Module class, a mixer or whole classifier."
+    )
+    kwargs: dict[str, Any] = option({}, "Keyword arguments of that class's constructor.")
+    match: str | None = option(
+        None, "Model of configs/models whose number of parameters on the task the width is fitted to (within 5 %)."
+    )
     layers: int = option(2, "Number of blocks.", low=1)
     d_model: int = option(64, "Width of the residual stream.", "channels", low=1)
+    channel_mixer: Literal["glu", "mlp", "none"] = option(
+        "glu", "Gated linear unit; two linear maps with GELU between; or none, as in most state space models."
+    )
     expansion: float = option(1.0, "Width of the channel mixer over d_model.", low=0)
     norm: Literal["layer", "batch", "rms"] = option("layer", "Norm before each mixer and before the head.")
     dropout: float = option(0.0, "Dropout after each mixer.", "probability", low=0, high=1)
@@ -52,6 +60,12 @@ class ModelConfig:
         "none", "Positions added to the embedding (rotary positions belong to the attention mixer)."
     )
     position_dropout: float = option(0.0, "Dropout after the positions are added.", "probability", low=0, high=1)
+    pooling: Literal["mean", "cls"] = option(
+        "mean", "What the head reads: the mean over the true length, or a learnt token put before the input."
+    )
+    head_hidden: int = option(
+        0, "Hidden units of the head; 0: none for one document, d_model for two.", "channels", low=0
+    )
     mask_padding: bool = option(
         True, "Keep padding out of mixers and norms; false: scan and count it, as the released HGRN code does."
     )

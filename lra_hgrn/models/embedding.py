@@ -18,12 +18,17 @@ class Embedding(nn.Module):
         max_length: longest sequence, in positions.
         positions: "none", "sinusoidal" or "learned".
         dropout: probability, after the positions are added.
+        cls: put a learnt vector before each sequence, at a position of its own (BERT's [CLS]).
     """
 
     table: Tensor | None
 
-    def __init__(self, d_model: int, vocab_size: int, max_length: int, positions: str, dropout: float) -> None:
+    def __init__(
+        self, d_model: int, vocab_size: int, max_length: int, positions: str, dropout: float, cls: bool = False
+    ) -> None:
         super().__init__()
+        self.cls = nn.Parameter(0.02 * torch.randn(d_model)) if cls else None
+        max_length += cls
         self.tokens = nn.Embedding(vocab_size, d_model) if vocab_size else None
         self.values = None if vocab_size else nn.Linear(1, d_model)
         self.max_length = max_length
@@ -35,13 +40,15 @@ class Embedding(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Embed int64 tokens or float values (B, L) as (B, L, d)."""
+        """Embed int64 tokens or float values (B, L) as (B, L, d), or (B, 1 + L, d) with ``cls``."""
         if self.tokens is not None:
             x = self.tokens(inputs)
         elif self.values is not None:
             x = self.values(inputs.unsqueeze(-1))
+        if self.cls is not None:
+            x = torch.cat([self.cls.to(x.dtype).expand(len(x), 1, -1), x], dim=1)
         if self.table is not None:
-            length = inputs.shape[1]
+            length = x.shape[1]
             if length > self.max_length:
                 raise UserError(f"A sequence of {length} positions is longer than the task's {self.max_length}.")
             x = x + self.table[:length]

@@ -3,6 +3,20 @@
 A token mixer is an ``nn.Module`` with constructor ``(d_model, **options)`` and ``forward(x)`` or
 ``forward(x, mask)``: x is (B, L, d), mask is (B, L) bool, True on real positions, or None where nothing is padded
 (padding always stands at the end). It returns (B, L, d), or a tuple that begins with it.
+
+A constructor with an argument ``max_length`` (positions of the longest input) or ``side`` (of the image that the
+positions are, row by row; 0: no image) is given what the task says. What a mixer may say of itself, all of it optional,
+as attributes:
+
+- ``causal``: True if no position depends on later ones.
+- ``departures``: sentences that take a run with it out of the strict track.
+- ``recurrence_parameters``: names of parameters with a learning rate of their own and no weight decay.
+- ``uses_lower_bound``: True if ``forward`` takes ``lower_bound``, γ of its layer, (d,) or None.
+- ``forget_gates(x, mask=None, lower_bound=None)``: what is kept of the state at each step, (B, L, d) in [0, 1], for
+  ``lra inspect``.
+- ``step(x, state)``, with ``lower_bound`` where that is used: one position (B, d) and the state so far, None at first;
+  returns (B, d) and the new state. A causal mixer that has it can be streamed (`lra_hgrn.models.stream`).
+- ``exempt``: checks of `lra_hgrn.contract` that it cannot pass, each with the reason.
 """
 
 import importlib
@@ -10,25 +24,48 @@ import inspect
 import os
 import types
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
 
 from torch import nn
 
 from lra_hgrn.errors import UserError, nearest
 from lra_hgrn.imports import search_current_folder
+from lra_hgrn.models.arguments import check_kwargs
 
-_MIXERS: dict[str, type[nn.Module]] = {}
+Family = Literal["HGRN", "Transformer", "state space", "recurrent", "convolution"]
+
+
+@dataclass(frozen=True)
+class MixerCard:
+    """What tables of models say of a token mixer."""
+
+    family: Family
+    paper: str  # authors, venue and year, arXiv number
+    compute: str  # growth of one forward pass with the length L
+    memory: str  # growth of what training keeps with the length L
+
+
+@dataclass(frozen=True)
+class _Registered:
+    cls: type[nn.Module]
+    card: MixerCard
+
+
+_MIXERS: dict[str, _Registered] = {}
 
 MixerClass = TypeVar("MixerClass", bound=type[nn.Module])
 
 
-def register_mixer(name: str) -> Callable[[MixerClass], MixerClass]:
-    """Register the decorated token mixer under a name; a name that is taken is a ValueError."""
+def register_mixer(
+    name: str, *, family: Family, paper: str, compute: str = "L", memory: str = "L"
+) -> Callable[[MixerClass], MixerClass]:
+    """Register the decorated token mixer under a name, with its card; a name that is taken is a ValueError."""
 
     def register(cls: MixerClass) -> MixerClass:
         if name in _MIXERS:
-            raise ValueError(f"The token mixer {name!r} is registered already, by {_MIXERS[name].__qualname__}.")
-        _MIXERS[name] = cls
+            raise ValueError(f"The token mixer {name!r} is registered already, by {_MIXERS[name].cls.__qualname__}.")
+        _MIXERS[name] = _Registered(cls, MixerCard(family, paper, compute, memory))
         return cls
 
     return register
@@ -37,6 +74,11 @@ def register_mixer(name: str) -> Callable[[MixerClass], MixerClass]:
 def mixer_names() -> list[str]:
     """Return the names of the registered token mixers."""
     return sorted(_MIXERS)
+
+
+def mixer_card(target: str) -> MixerCard | None:
+    """Return the card of a registered token mixer; None for a dotted path."""
+    return _MIXERS[target].card if target in _MIXERS else None
 
 
 def resolve_mixer(target: str) -> type[nn.Module]:
@@ -48,7 +90,7 @@ def resolve_mixer(target: str) -> type[nn.Module]:
         UserError: if there is no such name, module or class, or it is not an ``nn.Module``.
     """
     if target in _MIXERS:
-        return _MIXERS[target]
+        return _MIXERS[target].cls
     module_name, _, name = target.rpartition(".")
     if not module_name or not all(part.isidentifier() for part in target.split(".")):
         known = ", ".join(mixer_names())
@@ -73,70 +115,26 @@ def _import(module_name: str, target: str) -> types.ModuleType:
         raise UserError(f"model.target={target} cannot be imported from {os.getcwd()}: {error}.") from error
 
 
-def build_mixer(target: str, d_model: int, kwargs: Mapping[str, Any]) -> nn.Module:
-    """Construct a token mixer of width ``d_model``.
+def is_classifier(cls: type[nn.Module]) -> bool:
+    """Whether a class is a whole classifier: its constructor begins with ``spec``, a `lra_tasks.TaskSpec`."""
+    return next(iter(inspect.signature(cls).parameters), None) == "spec"
+
+
+def build_mixer(target: str, d_model: int, kwargs: Mapping[str, Any], facts: Mapping[str, Any] | None = None) -> Any:
+    """Construct a token mixer of width ``d_model``; of ``facts`` it gets those that its constructor names.
 
     Raises:
         UserError: for an unknown target, or a wrong, missing or ill-typed keyword argument.
     """
     cls = resolve_mixer(target)
+    offered = {key: value for key, value in (facts or {}).items() if key in inspect.signature(cls).parameters}
+    return construct(target, cls, d_model, {**offered, **kwargs}, f"d_model={d_model} and ")
+
+
+def construct(target: str, cls: type[nn.Module], first: Any, kwargs: Mapping[str, Any], said: str) -> Any:
+    """Construct ``cls(first, **kwargs)``; what its constructor says of the arguments becomes a `UserError`."""
     check_kwargs(target, cls, kwargs)
     try:
-        return cls(d_model, **kwargs)
+        return cls(first, **kwargs)
     except (TypeError, ValueError) as error:
-        raise UserError(f"{target} cannot be made with d_model={d_model} and {dict(kwargs)}: {error}") from error
-
-
-def check_kwargs(target: str, cls: type[nn.Module], kwargs: Mapping[str, Any]) -> None:
-    """Check keyword arguments against a constructor's signature: names, choices (``Literal``) and plain types.
-
-    A constructor that takes ``**kwargs`` checks them itself.
-
-    Raises:
-        UserError: naming the argument and what it may be.
-    """
-    parameters = list(inspect.signature(cls).parameters.values())
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return
-    options = {p.name: p for p in parameters[1:] if p.kind is not p.VAR_POSITIONAL}  # the first one is d_model
-    for key in kwargs:
-        if key not in options:
-            known = ", ".join(options) or "it takes none"
-            raise UserError(f"Unknown option model.kwargs.{key} of {target}.{nearest(key, options)} Known: {known}.")
-    missing = [name for name, p in options.items() if p.default is p.empty and name not in kwargs]
-    if missing:
-        raise UserError(f"{target} needs model.kwargs.{missing[0]}: it has no default.")
-    hints = _hints(cls)
-    for key, value in kwargs.items():
-        hint = hints.get(key, Any)
-        if not _accepts(hint, value):
-            raise UserError(f"model.kwargs.{key}={value} of {target} must be {_describe(hint)}.")
-
-
-def _hints(cls: type[nn.Module]) -> dict[str, Any]:
-    try:
-        return get_type_hints(cls.__init__)
-    except (NameError, TypeError):  # an annotation that exists for type checkers only: nothing to check against
-        return {}
-
-
-def _accepts(hint: Any, value: Any) -> bool:
-    """Whether a value from a configuration fits an annotation; annotations other than plain types fit anything."""
-    if get_origin(hint) is Literal:
-        return any(value == choice and type(value) is type(choice) for choice in get_args(hint))
-    if get_origin(hint) in (Union, types.UnionType):
-        return any(_accepts(member, value) for member in get_args(hint))
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint in (bool, int, str, type(None)):
-        return type(value) is hint
-    return True
-
-
-def _describe(hint: Any) -> str:
-    if get_origin(hint) is Literal:
-        return "one of " + ", ".join(str(choice) for choice in get_args(hint))
-    if get_origin(hint) in (Union, types.UnionType):
-        return " or ".join(_describe(member) for member in get_args(hint))
-    names = {bool: "true or false", int: "a whole number", float: "a number", str: "a word", type(None): "null"}
-    return names[hint]
+        raise UserError(f"{target} cannot be made with {said}{dict(kwargs)}: {error}") from error

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from lra_hgrn.config import Config, from_plain, identity, plain
 from lra_hgrn.config.compose import read_yaml
 from lra_hgrn.errors import UserError
-from lra_hgrn.models import build_classifier
+from lra_hgrn.models import SequenceClassifier, build_classifier
 from lra_hgrn.progress import Reporter
 from lra_hgrn.results.files import write_whole
 from lra_hgrn.results.predictions import make_predictions
@@ -232,7 +232,7 @@ class _Run:
 
     def _record(self, outcome: _Outcome, scores: Scores | None) -> Record:
         config, net = self.config, self.net
-        bounds = net.lower_bounds()
+        bounds = net.lower_bounds() if isinstance(net, SequenceClassifier) else None
         if bounds is not None and not bounds.isfinite().all():
             bounds = None  # diverged
         commit = environment.git_commit()
@@ -275,5 +275,4 @@ class _Run:
 
     def _rule_departures(self) -> list[str]:
         """Return what takes this run out of the strict track, in words."""
-        padding = [] if self.config.model.mask_padding else ["Padding is scanned and counted."]
-        return [*self.task.rule_departures, *padding]
+        return [*self.task.rule_departures, *getattr(self.net, "departures", ())]

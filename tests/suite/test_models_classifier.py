@@ -1,4 +1,7 @@
-"""The classifier's contract, for every registered token mixer: padding, gradients, causality, determinism."""
+"""The classifier around a token mixer: padding, gradients, causality, determinism, pooling, heads.
+
+Every registered token mixer is held to `lra_hgrn.contract` in test_contract.py; here are the two that all recipes have.
+"""
 
 import copy
 
@@ -9,14 +12,16 @@ from torch.utils.checkpoint import checkpoint
 
 from lra_hgrn.config import ModelConfig
 from lra_hgrn.errors import UserError
-from lra_hgrn.models import build_classifier, mixer_names, parameter_groups
+from lra_hgrn.models import build_classifier, parameter_groups, register_mixer
 from lra_hgrn.models.registry import build_mixer
 from lra_tasks import TaskSpec
 
 TEXT = TaskSpec("text", "tokens", vocab_size=12, n_classes=3, max_length=32)
 PAIRS = TaskSpec("pairs", "tokens", vocab_size=12, n_classes=2, max_length=32, documents=2)
 PIXELS = TaskSpec("pixels", "values", vocab_size=0, n_classes=4, max_length=16)
-MIXERS = [(name, {}) for name in mixer_names()] + [
+MIXERS = [
+    ("hgru", {}),
+    ("attention", {}),
     ("hgru", {"causal": True}),
     ("hgru", {"complex": False, "output": "paper"}),
     ("attention", {"causal": True, "rotary": True}),
@@ -123,7 +128,7 @@ def test_causal_mixers_do_not_look_ahead(target, kwargs):
     assert not torch.allclose(run(x)[:, 6:], run(changed)[:, 6:], atol=1e-3)
 
 
-@pytest.mark.parametrize("target", mixer_names())
+@pytest.mark.parametrize("target", ["hgru", "attention"])
 def test_mixers_look_both_ways_by_default(target):
     torch.manual_seed(0)
     mixer, x = build_mixer(target, 8, {}), torch.randn(1, 10, 8)
@@ -229,7 +234,7 @@ def test_autocast(target, kwargs, norm):
     assert all(p.grad.isfinite().all() for p in net.parameters())
 
 
-@pytest.mark.parametrize("target", mixer_names())
+@pytest.mark.parametrize("target", ["hgru", "attention"])
 @pytest.mark.parametrize("spec", [PAIRS, PIXELS], ids=lambda spec: spec.name)
 def test_forward_is_one_graph(spec, target):
     torch.compiler.reset()
@@ -326,9 +331,14 @@ class Narrow(nn.Linear):
         super().__init__(width, width // 2)
 
 
+def register(monkeypatch, cls):
+    monkeypatch.setattr("lra_hgrn.models.registry._MIXERS", {})
+    register_mixer("mine", family="convolution", paper="none")(cls)
+
+
 @pytest.mark.parametrize("cls", [Sieve, Convolution])
 def test_user_mixers_see_no_padding(cls, monkeypatch):
-    monkeypatch.setattr("lra_hgrn.models.registry._MIXERS", {"mine": cls})
+    register(monkeypatch, cls)
     net = settle(build(target="mine"))
     together = net(tokens(pad=7), LENGTHS)
     alone = torch.cat([net(row[None, :n], n[None]) for row, n in zip(tokens(), LENGTHS, strict=True)])
@@ -336,7 +346,7 @@ def test_user_mixers_see_no_padding(cls, monkeypatch):
 
 
 def test_wrong_shape_is_told(monkeypatch):
-    monkeypatch.setattr("lra_hgrn.models.registry._MIXERS", {"mine": Narrow})
+    register(monkeypatch, Narrow)
     with pytest.raises(UserError, match=r"Narrow returned shape \(3, 9, 4\) .* shape \(3, 9, 8\)"):
         build(target="mine")(tokens(), LENGTHS)
 
@@ -344,3 +354,105 @@ def test_wrong_shape_is_told(monkeypatch):
 def test_recurrent_layers_that_run_along_the_batch_are_refused():
     with pytest.raises(UserError, match="batch_first=true"):
         build(target="torch.nn.LSTM", kwargs={"hidden_size": 8})
+
+
+@pytest.mark.parametrize(("target", "kwargs"), MIXERS, ids=str)
+def test_the_learnt_token_is_pooled(target, kwargs):
+    """With pooling "cls" the head reads the first position, which padding and batch mates do not change."""
+    options = {"target": target, "kwargs": kwargs, "pooling": "cls", "positions": "learned"}
+    net = settle(build(**options))
+    vectors = []
+    net.norm.register_forward_hook(lambda module, args, output: vectors.append(output))
+    together = net(tokens(pad=7), LENGTHS)
+    assert vectors[0].shape == (3, 10, 8)
+    torch.testing.assert_close(together, net.head(vectors[0][:, 0]))
+    alone = torch.cat([net(row[None, :n], n[None]) for row, n in zip(tokens(), LENGTHS, strict=True)])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+    assert net.embedding.table.shape == (33, 8)  # the token has a position of its own
+    net(tokens(), LENGTHS).sum().backward()
+    assert net.embedding.cls.grad.abs().max() > 0
+
+
+def test_pooled_token_of_a_full_length_input():
+    net = build(PIXELS, target="attention", pooling="cls", positions="sinusoidal")
+    assert net(torch.rand(2, 16), torch.tensor([16, 16])).isfinite().all()
+
+
+def test_heads():
+    single, pair = build(head_hidden=5).head, build(PAIRS, head_hidden=5).head.mlp
+    assert [layer.weight.shape for layer in single if hasattr(layer, "weight")] == [(5, 8), (3, 5)]
+    assert [layer.weight.shape for layer in pair if hasattr(layer, "weight")] == [(5, 32), (2, 5)]
+    x = torch.randn(2, 8)
+    torch.testing.assert_close(single(x), single[2]((x @ single[0].weight.T + single[0].bias).clamp(min=0)))
+    assert build().head.weight.shape == (3, 8)
+
+
+def test_mlp_channel_mixer_is_the_published_formula():
+    mixer = build(channel_mixer="mlp", expansion=2).blocks[0].channel_mixer
+    x = torch.randn(2, 5, 8)
+    hidden = x @ mixer.in_proj.weight.T + mixer.in_proj.bias
+    assert hidden.shape == (2, 5, 16)
+    hidden = hidden * (1 + torch.erf(hidden / 2**0.5)) / 2
+    torch.testing.assert_close(mixer(x), hidden @ mixer.out_proj.weight.T + mixer.out_proj.bias)
+
+
+class Whole(nn.Module):
+    """A user's own classifier; it takes two options of the configuration and one of its own."""
+
+    def __init__(self, spec, d_model, layers=7, *, bins=2, dropout=0.9):
+        super().__init__()
+        self.options = (spec.name, d_model, layers, bins, dropout)
+        self.table = nn.Embedding(spec.vocab_size, spec.n_classes)
+
+    def forward(self, inputs, lengths):
+        return self.table(inputs).mean(1)
+
+
+class Odd(nn.Module):
+    def __init__(self, spec, bins):
+        super().__init__()
+        raise ValueError(f"{bins} bins are odd")
+
+
+def test_a_whole_classifier_takes_the_place_of_ours(monkeypatch):
+    monkeypatch.setattr("lra_hgrn.models.registry._MIXERS", {})
+    register_mixer("whole", family="convolution", paper="none")(Whole)
+    register_mixer("odd", family="convolution", paper="none")(Odd)
+    net = build(target="whole", kwargs={"bins": 3}, layers=2)
+    assert type(net) is Whole
+    assert net.options == ("text", 8, 2, 3, 0.0)
+    assert net(tokens(), LENGTHS).shape == (3, 3)
+    assert build(target="whole", kwargs={"layers": 5}).options[2] == 5  # its own keyword arguments come last
+    with pytest.raises(UserError, match=r"Unknown option model.kwargs.binns of whole. Did you mean 'bins'"):
+        build(target="whole", kwargs={"binns": 3})
+    with pytest.raises(UserError, match=r"odd cannot be made with the task text and .*3 bins are odd"):
+        build(target="odd", kwargs={"bins": 3})
+
+
+class Facts(nn.Module):
+    departures = ("It looks at the answers.",)
+
+    def __init__(self, d_model, max_length, side=1):
+        super().__init__()
+        self.facts = (max_length, side)
+
+    def forward(self, x):
+        return x
+
+
+def test_a_mixer_is_told_what_it_asks_of_the_task(monkeypatch):
+    register(monkeypatch, Facts)
+    square = TaskSpec("square", "values", 0, n_classes=4, max_length=16, variable=False, side=4)
+    for options, facts in (
+        ({}, (32, 0)),
+        ({"spec": square}, (16, 4)),
+        ({"spec": square, "pooling": "cls"}, (17, 0)),  # with a token before it, it is no image any more
+        ({"kwargs": {"max_length": 7}}, (7, 0)),
+    ):
+        assert build(target="mine", **options).blocks[1].token_mixer.facts == facts
+
+
+def test_departures_of_a_mixer_and_of_padding_are_told_once(monkeypatch):
+    register(monkeypatch, Facts)
+    assert build(target="mine").departures == ["It looks at the answers."]
+    assert build(target="mine", mask_padding=False).departures[1:] == ["Padding is scanned and counted."]

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from lra_hgrn.config import ModelConfig
-from lra_hgrn.models import build_classifier, parameter_groups
+from lra_hgrn.errors import UserError
+from lra_hgrn.models import build_classifier, hgrn_gates, parameter_groups
 from lra_hgrn.models.lower_bound import LowerBound
 from lra_hgrn.models.mixers import hgru
 from lra_hgrn.models.mixers.hgru import HGRU
@@ -23,6 +24,10 @@ VARIANTS = [
     {"output": "paper", "complex": False},
     {"output_gate": False},
     {"input_forget": False},
+    {"rotation": False},
+    {"rotation": False, "causal": True, "candidate": "tanh"},
+    {"candidate": "tanh"},
+    {"candidate": "identity"},
 ]
 
 
@@ -53,7 +58,8 @@ def published_hgru(p, x, gamma, prefix="", complex=True, causal=False, output="r
     length, d = x.shape
     state = 2 * d if complex else d
     z = linear(x, p, "in_proj")
-    c, z = silu(z[:, :state]), z[:, state:]
+    activation = {"silu": silu, "tanh": np.tanh, "identity": np.positive}[ablation.get("candidate", "silu")]
+    c, z = activation(z[:, :state]), z[:, state:]
     if ablation.get("output_gate", True):
         g, z = silu(z[:, :state]), z[:, state:]
     mu = sigmoid(z) if ablation.get("input_forget", True) else np.tile(sigmoid(p["forget"]), (length, 1))
@@ -64,15 +70,15 @@ def published_hgru(p, x, gamma, prefix="", complex=True, causal=False, output="r
     def run(theta, steps):
         h, states = np.zeros(d, dtype=c.dtype), {}
         for t in steps:
-            turn = np.exp(1j * theta) if complex else 1
+            turn = 1 if theta is None else np.exp(1j * theta)
             h = lam[t] * turn * h + (1 - lam[t]) * c[t]
             states[t] = h
         return np.stack([states[t] for t in range(length)])
 
     theta = p.get("theta")
-    h = run(theta[0] if complex else None, range(length))
+    h = run(None if theta is None else theta[0], range(length))
     if not causal:
-        h = h + run(theta[-1] if complex else None, reversed(range(length)))
+        h = h + run(None if theta is None else theta[-1], reversed(range(length)))
     h = np.concatenate([h.real, h.imag], axis=-1) if complex else h
     if not ablation.get("output_gate", True):
         mixed = layer_norm(h, p, "norm")
@@ -130,6 +136,51 @@ def test_lower_bounds_grow_from_zero_and_stay_under_one():
     np.testing.assert_allclose(bound().detach(), want, rtol=1e-5)
 
 
+@pytest.mark.parametrize("options", [{}, {"output_gate": False}, {"input_forget": False}, {"complex": False}], ids=str)
+def test_forget_gates_are_those_of_the_recurrence(options):
+    torch.manual_seed(0)
+    mixer, x, gamma = HGRU(6, **options).double(), torch.randn(2, 5, 6).double(), torch.rand(6).double()
+    p = arrays(mixer)
+    logits = linear(x.numpy(), p, "in_proj")[..., -6:] if options != {"input_forget": False} else p["forget"]
+    want = np.broadcast_to(sigmoid(logits), (2, 5, 6))
+    np.testing.assert_allclose(mixer.forget_gates(x).detach(), want, rtol=1e-12)
+    bounded = mixer.forget_gates(x, lower_bound=gamma)
+    np.testing.assert_allclose(bounded.detach(), gamma.numpy() + (1 - gamma.numpy()) * want, rtol=1e-12)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert mixer.float().forget_gates(x.float()).dtype == torch.float32
+
+
+STEPS = [{}, {"complex": False, "candidate": "tanh"}, {"output_gate": False, "input_forget": False, "rotation": False}]
+
+
+@pytest.mark.parametrize("options", STEPS, ids=str)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-10)])
+def test_steps_are_the_parallel_form(options, dtype, tolerance):
+    torch.manual_seed(0)
+    mixer = HGRU(4, causal=True, **options).to(dtype).eval()
+    x, gamma = torch.randn(2, 16384, 4, dtype=dtype), torch.tensor([0, 0.5, 0.9, 0.999], dtype=dtype)
+    state, steps = None, []
+    with torch.no_grad():
+        for t in range(x.shape[1]):
+            y, state = mixer.step(x[:, t], state, gamma)
+            steps.append(y)
+        want = mixer(x, lower_bound=gamma)
+    assert state.shape == (2, 4 if "complex" in options else 8)
+    assert state.dtype == dtype
+    torch.testing.assert_close(torch.stack(steps, dim=1), want, rtol=tolerance, atol=tolerance)
+
+
+def test_steps_keep_a_float32_state_under_autocast():
+    with torch.autocast("cpu", torch.bfloat16):
+        y, state = HGRU(4, causal=True).step(torch.randn(2, 4))
+    assert (y.dtype, state.dtype) == (torch.bfloat16, torch.float32)
+
+
+def test_both_directions_have_no_steps():
+    with pytest.raises(UserError, match=r"model\.kwargs\.causal=true"):
+        HGRU(4).step(torch.randn(2, 4))
+
+
 def bare_unit(forget):
     """A real causal HGRU of the candidate SiLU(1) and one forget logit at every step, without norm and projection."""
     mixer = HGRU(2, complex=False, causal=True, output_gate=False)
@@ -157,16 +208,18 @@ def test_forget_gates_near_one_are_not_rounded_under_autocast():
 def test_autocast_makes_no_float32_copies(monkeypatch):
     seen = {}
 
-    def spy(name, function):
+    def spy(module, name):
+        function = getattr(module, name)
+
         def call(*tensors, **options):
             y = function(*tensors, **options)
             seen[name] = [t.dtype for t in (*tensors, y)]
             return y
 
-        monkeypatch.setattr(hgru, name, call)
+        monkeypatch.setattr(module, name, call)
 
-    spy("hgru", hgru.hgru)
-    spy("gated_norm", hgru.gated_norm)
+    spy(hgru, "hgru")
+    spy(hgrn_gates, "gated_norm")
     with torch.autocast("cpu", torch.bfloat16):
         HGRU(8)(torch.randn(2, 5, 8), lower_bound=torch.rand(8))
     half, full = torch.bfloat16, torch.float32

@@ -9,18 +9,22 @@ from torch import nn
 
 from lra_hgrn.errors import UserError
 from lra_hgrn.models import mixer_names, register_mixer
+from lra_hgrn.models.arguments import check_kwargs
 from lra_hgrn.models.mixers.hgru import HGRU
-from lra_hgrn.models.registry import build_mixer, check_kwargs, resolve_mixer
+from lra_hgrn.models.registry import MixerCard, build_mixer, mixer_card, resolve_mixer
 
 
 def test_names_and_duplicates(monkeypatch):
     assert {"attention", "hgru"} <= set(mixer_names())
     assert resolve_mixer("hgru") is HGRU
     monkeypatch.setattr("lra_hgrn.models.registry._MIXERS", {})
-    assert register_mixer("one")(nn.Identity) is nn.Identity
+    register = register_mixer("one", family="recurrent", paper="none", memory="1")
+    assert register(nn.Identity) is nn.Identity
     assert mixer_names() == ["one"]
+    assert mixer_card("one") == MixerCard("recurrent", "none", compute="L", memory="1")
+    assert mixer_card("torch.nn.GRU") is None
     with pytest.raises(ValueError, match="'one' is registered already, by Identity"):
-        register_mixer("one")(nn.Identity)
+        register(nn.Identity)
 
 
 def test_dotted_path_in_the_current_folder(tmp_path, monkeypatch):

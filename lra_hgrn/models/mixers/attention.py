@@ -2,16 +2,22 @@
 Su et al., "RoFormer", arXiv 2104.09864.
 """
 
-import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from lra_hgrn.errors import UserError
+from lra_hgrn.models.heads import MultiHead, check_rotary, rotate
 from lra_hgrn.models.registry import register_mixer
 
 
-@register_mixer("attention")
-class Attention(nn.Module):
+@register_mixer(
+    "attention",
+    family="Transformer",
+    paper="Vaswani et al., NeurIPS 2017, arXiv 1706.03762",
+    compute="L²",
+    memory="L",
+)
+class Attention(MultiHead):
     """Multi-head softmax attention through PyTorch's fused kernels; the maps start as ``nn.Linear`` does.
 
     Args:
@@ -25,38 +31,20 @@ class Attention(nn.Module):
     def __init__(
         self, d_model: int, heads: int = 4, causal: bool = False, rotary: bool = False, dropout: float = 0.0
     ) -> None:
-        super().__init__()
-        if heads < 1 or d_model % heads:
-            raise UserError(f"d_model={d_model} must be a multiple of model.kwargs.heads={heads}.")
-        if rotary and d_model // heads % 2:
-            raise UserError(f"Rotary positions need an even width of a head, not {d_model // heads}: change heads.")
+        super().__init__(d_model, heads)
+        if rotary:
+            check_rotary(self.width)
         if not 0 <= dropout < 1:
             raise UserError(f"model.kwargs.dropout={dropout} must be at least 0 and under 1.")
-        self.heads = heads
         self.causal = causal
         self.rotary = rotary
         self.dropout = dropout
-        self.qkv_proj = nn.Linear(d_model, 3 * d_model)
-        self.out_proj = nn.Linear(d_model, d_model)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Mix positions: x (B, L, d); mask (B, L) bool, True on real positions; returns (B, L, d)."""
-        q, k, v = self.qkv_proj(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each (B, H, L, d/H)
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        """Softmax attention of each head: q, k, v (B, H, L, d/H), mask (B, L) or None; returns (B, H, L, d/H)."""
         if self.rotary:
             q, k = rotate(q), rotate(k)
         # Padding stands at the end: with causal attention no real position sees it anyway.
         keys = None if mask is None or self.causal else mask[:, None, None, :]
         dropout = self.dropout if self.training else 0.0
-        o = F.scaled_dot_product_attention(q, k, v, attn_mask=keys, dropout_p=dropout, is_causal=self.causal)
-        return self.out_proj(o.transpose(1, 2).flatten(2))
-
-
-def rotate(x: Tensor) -> Tensor:
-    """Turn channel pairs (j, j + n/2) of position t by the angle t · 10000^(−2j/n): x (..., L, n), n even."""
-    half = x.shape[-1] // 2
-    dtype = torch.promote_types(x.dtype, torch.float32)
-    frequencies = 10000 ** (-torch.arange(half, device=x.device, dtype=dtype) / half)
-    angles = torch.arange(x.shape[-2], device=x.device, dtype=dtype)[:, None] * frequencies
-    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
-    first, second = x[..., :half], x[..., half:]
-    return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=keys, dropout_p=dropout, is_causal=self.causal)

@@ -2,17 +2,16 @@
 Modeling", NeurIPS 2023, arXiv 2311.04823.
 """
 
-from typing import Literal
+from torch import Tensor
 
-import torch
-from torch import Tensor, nn
-
-from hgrn_kernels import gated_norm, hgru
+from hgrn_kernels import hgru
+from lra_hgrn.errors import UserError
+from lra_hgrn.models.hgrn_gates import Candidate, GatedUnit, Output
 from lra_hgrn.models.registry import register_mixer
 
 
-@register_mixer("hgru")
-class HGRU(nn.Module):
+@register_mixer("hgru", family="HGRN", paper="Qin, Yang and Zhong, NeurIPS 2023, arXiv 2311.04823")
+class HGRU(GatedUnit):
     """Gated linear recurrence h_t = λ_t e^{iθ} h_{t−1} + (1 − λ_t) c_t, with λ = γ + (1 − γ) sigmoid(f).
 
     The candidate c is complex (real and imaginary part each SiLU of a linear map), the forget gate f real; γ is the
@@ -26,6 +25,8 @@ class HGRU(nn.Module):
         complex: complex candidate and state; false: real ones, without θ.
         causal: scan from left to right only; false: both ways.
         share_theta: one θ for both directions (the authors' ``param_share``).
+        rotation: turn the complex state by θ at each step (false: the ablation with θ = 0).
+        candidate: activation of the candidate: "silu", "tanh" (as in an LSTM) or "identity".
         lower_bound: use the lower bound that the encoder gives this layer.
         output: "released": LayerNorm(h) ⊙ g, as the authors' code; "paper": LayerNorm(g ⊙ h), as their equation.
         output_gate: multiply by the output gate (false: the ablation without it).
@@ -38,29 +39,16 @@ class HGRU(nn.Module):
         complex: bool = True,
         causal: bool = False,
         share_theta: bool = False,
+        rotation: bool = True,
+        candidate: Candidate = "silu",
         lower_bound: bool = True,
-        output: Literal["released", "paper"] = "released",
+        output: Output = "released",
         output_gate: bool = True,
         input_forget: bool = True,
     ) -> None:
-        super().__init__()
+        thetas = (1 if causal or share_theta else 2) if complex and rotation else 0
+        super().__init__(d_model, thetas, complex, candidate, lower_bound, output, output_gate, input_forget)
         self.causal = causal
-        self.output = output
-        self.uses_lower_bound = lower_bound
-        state = 2 * d_model if complex else d_model
-        # Candidate, output gate and forget gate come out of one matrix product.
-        self.widths = [state, state if output_gate else 0, d_model if input_forget else 0]
-        self.in_proj = nn.Linear(d_model, sum(self.widths))
-        if not input_forget:
-            bound = d_model**-0.5  # as the bias of the map that it replaces
-            self.forget = nn.Parameter(torch.empty(d_model).uniform_(-bound, bound))
-        if complex:
-            frequencies = 10000 ** (-2 * torch.arange(d_model) / d_model)
-            directions = 1 if causal or share_theta else 2
-            self.theta = nn.Parameter(frequencies.repeat(directions, 1))
-        self.recurrence_parameters = (*(["theta"] if complex else []), *([] if input_forget else ["forget"]))
-        self.norm = nn.LayerNorm(state)
-        self.out_proj = nn.Linear(state, d_model)
 
     def forward(self, x: Tensor, mask: Tensor | None = None, lower_bound: Tensor | None = None) -> Tensor:
         """Mix positions.
@@ -73,19 +61,41 @@ class HGRU(nn.Module):
         Returns:
             (B, L, d).
         """
-        candidate, output_gate, forget = self.in_proj(x).split(self.widths, dim=-1)
-        theta = getattr(self, "theta", None)
+        candidate, output_gate, forget = self.project(x)
         # Under autocast these are in half precision, and no copies are made: the kernels compute in float32.
         h = hgru(
             candidate,
-            forget if forget.shape[-1] else self.forget.expand_as(x),
+            forget,
             lower_bound,
-            None if theta is None else theta.squeeze(0),  # one row serves both directions
+            self.thetas,
             bidirectional=not self.causal,
+            activation=self.activation,
             lengths=None if mask is None else mask.sum(dim=1),
         )
-        if not output_gate.shape[-1]:
-            return self.out_proj(self.norm(h))
-        norm = self.norm
-        y = gated_norm(h, output_gate, norm.weight, norm.bias, eps=norm.eps, gate_first=self.output == "paper")
-        return self.out_proj(y)
+        return self.read_out(h, output_gate)
+
+    def step(self, x: Tensor, state: Tensor | None = None, lower_bound: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Take one step of the causal recurrence, in constant memory; the outputs are those of `forward`.
+
+        Args:
+            x: (B, d), the next position.
+            state: h so far, as the last call returned it; None: at the first position.
+            lower_bound: γ of this layer, (d,); None: no bound.
+
+        Returns:
+            Output (B, d), and the state: (B, 2d), or (B, d) of a real unit, in float32 or float64.
+        """
+        if not self.causal:
+            raise UserError("An hgru that scans both ways has no steps: set model.kwargs.causal=true.")
+        candidate, output_gate, forget = self.project(x.unsqueeze(1))
+        h, state = hgru(
+            candidate,
+            forget,
+            lower_bound,
+            self.thetas,
+            bidirectional=False,
+            activation=self.activation,
+            initial_state=state,
+            return_final_state=True,
+        )
+        return self.read_out(h, output_gate).squeeze(1), state

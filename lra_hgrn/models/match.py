@@ -1,0 +1,75 @@
+"""Equal budgets: count parameters, and find the width that has as many of them as another model."""
+
+from dataclasses import replace
+from functools import cache
+
+import torch
+
+from lra_hgrn.config import Config, ModelConfig
+from lra_hgrn.errors import UserError
+from lra_hgrn.imports import search_current_folder
+from lra_hgrn.models.classifier import build_classifier
+from lra_tasks import TaskSpec, get_task
+
+TOLERANCE = 0.05
+WIDEST = 8192
+_STEPS = 64  # widths tried one by one where some cannot be built (heads must divide them)
+
+
+def task_spec(config: Config) -> TaskSpec:
+    """Return the shape of a configuration's task, which needs no data."""
+    search_current_folder()
+    task = config.task
+    return get_task(task.name)(scale=task.scale, protocol=task.protocol, source=task.source).spec
+
+
+def count_parameters(spec: TaskSpec, config: ModelConfig) -> int:
+    """Return the number of parameters of a classifier; no memory is taken for them.
+
+    Raises:
+        UserError: the classifier cannot be built.
+    """
+    with torch.device("meta"):
+        net = build_classifier(spec, config)
+    return sum(parameter.numel() for parameter in net.parameters())
+
+
+def fit_width(config: Config, reference: Config) -> int:
+    """Return the ``d_model`` whose parameter count is nearest to that of ``reference``.
+
+    Raises:
+        UserError: no width comes within 5 %, or none can be built.
+    """
+    spec = task_spec(config)
+    aim = count_parameters(spec, reference.model)
+
+    @cache
+    def count(width: int) -> int | None:
+        try:
+            return count_parameters(spec, replace(config.model, d_model=width, match=None))
+        except UserError:
+            return None
+
+    def built(widths: range) -> int | None:
+        return next((width for width in widths if count(width) is not None), None)
+
+    low, high = 1, WIDEST  # counts grow with the width: find the first one that reaches the aim
+    while low < high:
+        middle = (low + high) // 2
+        width = built(range(middle, middle + _STEPS))
+        if width is None or (count(width) or 0) >= aim:
+            high = middle
+        else:
+            low = width + 1
+    beside = (built(range(low, low + _STEPS)), built(range(low - 1, max(0, low - _STEPS), -1)))
+    counts = {width: found for width in beside if width is not None and (found := count(width)) is not None}
+    if not counts:
+        count_parameters(spec, replace(config.model, match=None))  # says why
+        raise UserError(f"{config.model.name} cannot be built at the width that has {aim:,} parameters.")
+    best = min(counts, key=lambda width: abs(counts[width] - aim))
+    if abs(counts[best] - aim) > TOLERANCE * aim:
+        raise UserError(
+            f"No width brings {config.model.name} on {spec.name} within 5 % of the {aim:,} parameters of "
+            f"{reference.model.name}: the nearest is model.d_model={best} with {counts[best]:,}."
+        )
+    return best
