@@ -13,6 +13,7 @@ from typing import Any
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
@@ -30,7 +31,7 @@ _COLORS = ("#0072b2", "#d55e00", "#000000", "#009e73", "#cc79a7", "#56b4e9", "#e
 _DASHES = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2, 1, 2, 1, 2)))
 _MARKERS = "os^Dv<>PX"
 
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "text.parse_math": False,  # names come from users; a dollar is a dollar
     "font.family": "DejaVu Sans",
     "font.size": 8.5,
@@ -50,9 +51,9 @@ _STYLE: dict[Any, Any] = {
     "svg.fonttype": "path",
     "svg.hashsalt": "lra-hgrn",  # the same figure gives the same file
 }
-_WIDTH = 9.0  # inches: the measure of the page at its widest
-_PERCENT = FuncFormatter(lambda share, _: f"{100 * share:.4g} %")
-_SI = FuncFormatter(lambda value, _: si(value))
+WIDTH = 9.0  # inches: the measure of the page at its widest
+PERCENT = FuncFormatter(lambda share, _: f"{100 * share:.4g} %")
+SI = FuncFormatter(lambda value, _: si(value))
 
 
 def load_metrics(path: Path) -> pd.DataFrame:
@@ -87,8 +88,8 @@ def learning_curves(cells: Sequence[Cell], metrics: Mapping[str, pd.DataFrame], 
         metrics: frames of ``load_metrics`` by name of run; runs without one are left out.
         models: all models of the suite in order, so that each keeps its look from figure to figure.
     """
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(_WIDTH, 3.0), layout="constrained")
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, 3.0), layout="constrained")
         left, right = figure.subplots(1, 2)
         for cell in cells:
             look = models.index(cell.model)
@@ -108,11 +109,11 @@ def learning_curves(cells: Sequence[Cell], metrics: Mapping[str, pd.DataFrame], 
                 )
         left.set_title("Training loss")
         right.set_title("Validation accuracy")
-        right.yaxis.set_major_formatter(_PERCENT)
+        right.yaxis.set_major_formatter(PERCENT)
         for axes in (left, right):
             axes.set_xlabel("step")
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-            axes.xaxis.set_major_formatter(_SI)
+            axes.xaxis.set_major_formatter(SI)
         _legend(figure, left)
         return figure
 
@@ -127,8 +128,8 @@ def accuracy_against_throughput(cells: Sequence[Cell]) -> Figure | None:
         return None
     devices = list(dict.fromkeys(speed.device.name for _, _, speed in points))
     models = list(dict.fromkeys(cell.model for cell in cells))
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(_WIDTH, 3.0 * len(devices)), layout="constrained")
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, 3.0 * len(devices)), layout="constrained")
         panels = figure.subplots(len(devices), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
         lowest, highest = min(summary.low for _, summary, _ in points), max(summary.high for _, summary, _ in points)
         panels[0].set_ylim(max(0.0, lowest - 0.05), min(1.03, highest + 0.05))
@@ -155,11 +156,11 @@ def accuracy_against_throughput(cells: Sequence[Cell]) -> Figure | None:
             axes.set_title(device)
             axes.set_xscale("log")
             axes.margins(x=0.15)
-            axes.xaxis.set_major_formatter(_SI)
+            axes.xaxis.set_major_formatter(SI)
             axes.xaxis.set_minor_formatter(NullFormatter())
             axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
             axes.set_ylabel("test accuracy")
-            axes.yaxis.set_major_formatter(_PERCENT)
+            axes.yaxis.set_major_formatter(PERCENT)
         panels[-1].set_xlabel("training speed, tokens/s")
         _legend(figure, *panels)
         return figure
@@ -179,8 +180,8 @@ def lower_bound_profiles(cells: Sequence[Cell]) -> Figure | None:
         return None
     columns = min(3, len(profiles))
     rows = -(-len(profiles) // columns)
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(_WIDTH if columns > 1 else _WIDTH / 2, 2.6 * rows), layout="constrained")
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH if columns > 1 else WIDTH / 2, 2.6 * rows), layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
         for axes in grid.flat[len(profiles) :]:
             axes.remove()
@@ -204,11 +205,20 @@ def to_svg(figure: Figure, name: str) -> str:
     """Return a figure as an ``<svg>`` element, without prolog; ``name`` (a word) keeps its ids apart in one page."""
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         FigureCanvasSVG(figure).print_svg(buffer, metadata=nothing)
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     return re.sub(r'(\bid="|"#|url\(#)', rf"\g<1>{name}-", svg)
+
+
+def to_png(figure: Figure) -> bytes:
+    """Return a figure as a PNG file; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    with mpl.rc_context(STYLE):
+        FigureCanvasAgg(figure)
+        figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
+    return buffer.getvalue()
 
 
 def _color(look: int) -> str:

@@ -1,5 +1,6 @@
 """A suite's results as one HTML page that needs nothing else: no network, no scripts."""
 
+import base64
 import html
 import json
 from collections.abc import Iterable, Sequence
@@ -8,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from lra_hgrn.errors import UserError
+from lra_hgrn.inspection.record import FOLDER, Inspection, Picture, growth, load_inspection
 from lra_hgrn.results import figures
 from lra_hgrn.results.cells import Cell, collect
 from lra_hgrn.results.files import write_whole
@@ -37,7 +39,7 @@ def write_report(
         path: the page, made or replaced.
         cells: the suite's (task, model) pairs in order.
         baseline: model whose speed the others' are compared with.
-        runs: folder of the runs' folders, for the learning curves; None leaves these out.
+        runs: folder of the runs' folders, for the learning curves and inspections; None leaves these out.
         commands: command lines that repeat the suite.
         problems: sentences on records that could not be read, shown among the notices.
 
@@ -48,12 +50,14 @@ def write_report(
     suite, _ = collect(cells, records)
     shown = [record for cell in suite for record in cell.records]
     curves, troubles = _curves(suite, runs)
+    learnt, strange = _learnt(shown, runs)
     table = make_table(cells, records, baseline=baseline, caption="Test accuracy, speed and size of each model")
     body = [
         f"<header><h1>{_text(title)}</h1>{_summary(suite, shown)}</header>",
-        _notices([*problems, *_shortcomings(suite), *troubles]),
+        _notices([*problems, *_shortcomings(suite), *troubles, *strange]),
         f'<section class="results"><h2>Results</h2>{to_html(table)}</section>',
         _figures(suite, curves),
+        learnt,
         _runs(shown),
         _environment(shown),
         _reproduction(suite, commands),
@@ -165,6 +169,60 @@ def _figure(svg: str, caption: str) -> str:
         f'<figure class="plot"><div class="scroll" role="img" aria-label="{label}">{svg}</div>'
         f"<figcaption>{_text(caption)}</figcaption></figure>"
     )
+
+
+def _learnt(records: Sequence[Record], runs: Path | None) -> tuple[str, list[str]]:
+    """Render what `lra inspect` wrote of these runs, nothing if it was none; return it and what could not be read."""
+    articles, troubles = [], []
+    for record in (record for record in records if runs is not None):
+        folder = Path(runs or "") / record.run
+        try:
+            inspection = load_inspection(folder)
+            if inspection is not None:
+                articles.append(_inspected(record, inspection, folder / FOLDER))
+                troubles += _outdated(record, inspection)
+        except UserError as error:
+            troubles.append(str(error))
+    if not articles:
+        return "", troubles
+    said = (
+        "What the inspected models remember, layer by layer, and which parts of an input their decisions depend on "
+        "(“lra inspect”)."
+    )
+    return f"<section><h2>What the models learnt</h2><p>{said}</p>{''.join(articles)}</section>", troubles
+
+
+def _inspected(record: Record, inspection: Inspection, folder: Path) -> str:
+    """Render one inspected run: the gates openly, the samples behind a line to click on."""
+    gates = [_picture(folder, picture) for picture in inspection.pictures if picture.file == "gates.png"]
+    samples = [_picture(folder, picture) for picture in inspection.pictures if picture.file != "gates.png"]
+    head = f"{record.task} × {record.model}, seed {record.seed}, {inspection.checkpoint} checkpoint"
+    words = " ".join(filter(None, [f"{head}.", growth(inspection), *inspection.remarks]))
+    summary = f"<summary>{_text(head)}: {_count(len(samples), 'decision')}</summary>"
+    closed = f"<details>{summary}{''.join(samples)}</details>" if samples else ""
+    return f"<p>{_text(words)}</p>{''.join(gates)}{closed}"
+
+
+def _picture(folder: Path, picture: Picture) -> str:
+    try:
+        data = base64.b64encode((folder / picture.file).read_bytes()).decode("ascii")
+    except OSError as error:
+        raise UserError(f"{folder / picture.file} cannot be read ({error.strerror}): inspect the run again.") from None
+    return (
+        f'<figure class="plot"><div class="scroll"><img src="data:image/png;base64,{data}" style="width: 100%" '
+        f'alt="{html.escape(picture.caption, quote=True)}"></div>'
+        f"<figcaption>{_text(picture.caption)}</figcaption></figure>"
+    )
+
+
+def _outdated(record: Record, inspection: Inspection) -> list[str]:
+    step = getattr(record.scores, inspection.checkpoint).step if record.scores else inspection.step
+    if step == inspection.step:
+        return []
+    return [
+        f"{record.task} × {record.model}, seed {record.seed}: inspected at step {inspection.step}, but its "
+        f"{inspection.checkpoint} checkpoint is now of step {step}; inspect it again."
+    ]
 
 
 def _runs(records: Sequence[Record]) -> str:
