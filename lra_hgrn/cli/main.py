@@ -15,9 +15,12 @@ COMMANDS = {
     "sweep": "run the missing cells of a suite",
     "table": "print the comparison table of a suite",
     "report": "write a suite's results as one HTML page",
+    "inspect": "show what a trained model learnt: its forget gates, and what its decisions depend on",
     "config": "print a cell's configuration and where each value comes from",
+    "models": "list the models: family, paper, causality, growth, size on each task",
     "data": "prepare, describe and show the data of a task",
     "check-task": "hold a task, ours or yours, to the contract of every task",
+    "check-model": "hold a model, ours or yours, to the contract of every model",
     "bench": "measure speed, side by side in one run",
     "info": "print versions, devices and kernel backends",
 }
