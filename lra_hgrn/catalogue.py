@@ -26,8 +26,10 @@ def catalogue(models: Sequence[str] = (), match: str | None = None) -> Table:
         match: count at the width that ``model.match`` of this value gives; None: at the recipe's.
 
     Raises:
-        UserError: there is no such model.
+        UserError: there is no such model, or it can be built for no task.
     """
+    if match is not None:
+        find("models", match)
     tasks = names("tasks")
     table = Table("", [*_columns(), *(Column(task, (f"parameters_{task}",)) for task in _ordered(tasks)), _paper()])
     for model in models or names("models"):
@@ -61,7 +63,16 @@ def _rank(family: str) -> int:
 
 def _row(model: str, tasks: Sequence[str], match: str | None) -> list[Entry]:
     words = [f"model.match={match}"] if match else []
-    built = {task: _built(model, task, words) for task in tasks}
+    built: dict[str, nn.Module | None] = dict.fromkeys(tasks)
+    refused = []
+    for task in tasks:
+        if has_recipe(model, task):
+            try:
+                built[task] = _build(model, task, words)
+            except UserError as error:
+                refused.append(error)
+    if refused and match is None and not any(built.values()):
+        raise refused[0]
     config = compose_cell(model, tasks[0]).config.model
     card = mixer_card(config.target)
     causal = {_causal(net) for net in built.values() if net is not None}
@@ -82,16 +93,11 @@ def _row(model: str, tasks: Sequence[str], match: str | None) -> list[Entry]:
     ]
 
 
-def _built(model: str, task: str, words: Sequence[str]) -> nn.Module | None:
-    """Return the classifier of a cell without memory for its weights, or None: it does not fit, or has no recipe."""
-    try:
-        if not has_recipe(model, task):
-            return None
-        config: Config = compose_cell(model, task, words).config
-        with torch.device("meta"):
-            return build_classifier(task_spec(config), config.model)
-    except UserError:
-        return None
+def _build(model: str, task: str, words: Sequence[str]) -> nn.Module:
+    """Return the classifier of a cell, without memory for its weights."""
+    config: Config = compose_cell(model, task, words).config
+    with torch.device("meta"):
+        return build_classifier(task_spec(config), config.model)
 
 
 def _causal(net: nn.Module) -> bool:

@@ -30,7 +30,9 @@ class SuiteFile:
     """What a file in ``configs/suites`` holds."""
 
     title: str
-    cells: list[Cell]
+    cells: list[Cell] = field(default_factory=list)
+    models: list[str] = field(default_factory=list)  # each of them on each of ``tasks``: cells beside the others
+    tasks: list[str] = field(default_factory=list)
     seeds: list[int] = field(default_factory=lambda: [1])
     baseline: str | None = None  # name in tables of the model that speeds are compared with
     set: dict[str, Any] = field(default_factory=dict)  # options of every cell
@@ -125,6 +127,7 @@ def _parse(values: Mapping[str, Any], origin: str) -> SuiteFile:
     except OmegaConfBaseException as error:
         raise UserError(f"{origin}: {str(error).splitlines()[0]}.") from None
     assert isinstance(merged, SuiteFile)
+    merged.cells += [Cell(model, task) for task in merged.tasks for model in merged.models]
     if not merged.cells or not merged.seeds:
         raise UserError(f"{origin} names no cells or no seeds.")
     return merged

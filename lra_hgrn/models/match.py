@@ -1,5 +1,7 @@
 """Equal budgets: count parameters, and find the width that has as many of them as another model."""
 
+import dataclasses
+import json
 from dataclasses import replace
 from functools import cache
 
@@ -42,34 +44,47 @@ def fit_width(config: Config, reference: Config) -> int:
     """
     spec = task_spec(config)
     aim = count_parameters(spec, reference.model)
+    # The cells of a suite are composed more than once, with the same answer.
+    key = json.dumps([dataclasses.asdict(part) for part in (spec, replace(config.model, d_model=1), reference.model)])
+    if key not in _fitted:
+        _fitted[key] = _fit(spec, config.model, reference.model, aim)
+    return _fitted[key]
 
+
+_fitted: dict[str, int] = {}
+
+
+def _fit(spec: TaskSpec, config: ModelConfig, reference: ModelConfig, aim: int) -> int:
     @cache
     def count(width: int) -> int | None:
         try:
-            return count_parameters(spec, replace(config.model, d_model=width, match=None))
+            return count_parameters(spec, replace(config, d_model=width, match=None))
         except UserError:
             return None
 
     def built(widths: range) -> int | None:
         return next((width for width in widths if count(width) is not None), None)
 
-    low, high = 1, WIDEST  # counts grow with the width: find the first one that reaches the aim
+    def reaches(width: int) -> bool:
+        found = built(range(width, width + _STEPS))
+        return found is None or (count(found) or 0) >= aim
+
+    # Counts grow with the width: bracket the first one that reaches the aim, then halve.
+    low, high = 1, reference.d_model
+    while high < WIDEST and not reaches(high):
+        low, high = high + 1, 2 * high
     while low < high:
         middle = (low + high) // 2
-        width = built(range(middle, middle + _STEPS))
-        if width is None or (count(width) or 0) >= aim:
-            high = middle
-        else:
-            low = width + 1
+        low, high = (low, middle) if reaches(middle) else (middle + 1, high)
     beside = (built(range(low, low + _STEPS)), built(range(low - 1, max(0, low - _STEPS), -1)))
     counts = {width: found for width in beside if width is not None and (found := count(width)) is not None}
     if not counts:
-        count_parameters(spec, replace(config.model, match=None))  # says why
-        raise UserError(f"{config.model.name} cannot be built at the width that has {aim:,} parameters.")
+        count_parameters(spec, replace(config, match=None))  # says why
+        raise UserError(f"{config.name} cannot be built at the width that has {aim:,} parameters.")
     best = min(counts, key=lambda width: abs(counts[width] - aim))
     if abs(counts[best] - aim) > TOLERANCE * aim:
         raise UserError(
-            f"No width brings {config.model.name} on {spec.name} within 5 % of the {aim:,} parameters of "
-            f"{reference.model.name}: the nearest is model.d_model={best} with {counts[best]:,}."
+            f"No width brings {config.name} on {spec.name} within 5 % of the {aim:,} parameters of {reference.name}: "
+            f"the nearest is model.d_model={best} with {counts[best]:,}."
         )
     return best

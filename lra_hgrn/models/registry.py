@@ -111,8 +111,16 @@ def _import(module_name: str, target: str) -> types.ModuleType:
     search_current_folder()
     try:
         return importlib.import_module(module_name)
-    except ImportError as error:
-        raise UserError(f"model.target={target} cannot be imported from {os.getcwd()}: {error}.") from error
+    except Exception as error:  # whatever the user's module does when it is imported
+        raise UserError(f"model.target={target} cannot be imported from {os.getcwd()}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Return the words of an exception, and its kind where they alone would not say what is wrong."""
+    words = " ".join(str(error).split()).rstrip(".")
+    if isinstance(error, ImportError | TypeError | ValueError) and words:
+        return f"{words}."
+    return f"{type(error).__name__}{f': {words}' if words else ''}."
 
 
 def is_classifier(cls: type[nn.Module]) -> bool:
@@ -132,9 +140,18 @@ def build_mixer(target: str, d_model: int, kwargs: Mapping[str, Any], facts: Map
 
 
 def construct(target: str, cls: type[nn.Module], first: Any, kwargs: Mapping[str, Any], said: str) -> Any:
-    """Construct ``cls(first, **kwargs)``; what its constructor says of the arguments becomes a `UserError`."""
+    """Construct ``cls(first, **kwargs)``, with the first argument by its name if the constructor insists.
+
+    Raises:
+        UserError: what the constructor says of its arguments.
+    """
     check_kwargs(target, cls, kwargs)
+    named = next(iter(inspect.signature(cls).parameters.values()), None)
     try:
+        if named is not None and named.kind is named.KEYWORD_ONLY:
+            return cls(**{named.name: first}, **kwargs)
         return cls(first, **kwargs)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{target} cannot be made with {said}{dict(kwargs)}: {error}") from error
+    except UserError:
+        raise
+    except Exception as error:  # whatever a user's constructor raises
+        raise UserError(f"{target} cannot be made with {said}{dict(kwargs)}: {_reason(error)}") from error

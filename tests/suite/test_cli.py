@@ -57,6 +57,15 @@ def test_quick_answers_do_not_import_torch(words):
         (["train", "hgrn", "listops", "task.protocol=mine"], "has no protocol 'mine'"),
         (["train", "hgrn", "listops", "task.name=listopps"], "listopps"),
         (["train", "hgrn", "listops", "--output", "/proc/no/such"], "choose another --output"),
+        (["train", "my_module.Mixer", "listops"], "cannot be imported from"),
+        (["train", "transformer", "listops", "model.match=hgrn", "model.d_model=4"], "leave one of them out"),
+        (["check-model", "hgrm"], "Unknown model 'hgrm'. Did you mean 'hgrn'?"),
+        (["check-model", "hgrn", "model.kwargs.causl=true"], "Did you mean 'causal'?"),
+        (["check-model", "hgrn", "--without", "taks"], "Unknown check 'taks'. Did you mean 'tasks'?"),
+        (["check-model", "hgrn", "--device", "cuba"], "--device cuba cannot be used"),
+        (["models", "hgrm"], "Unknown model 'hgrm'. Did you mean 'hgrn'?"),
+        (["models", "--match", "hgrm"], "Unknown model 'hgrm'. Did you mean 'hgrn'?"),
+        (["inspect", "nowhere"], "nowhere"),
         (["sweep", "demmo"], "Unknown suite 'demmo'. Did you mean 'demo'?"),
         (["table", "demo", "--format", "word"], "invalid choice: 'word'"),
         (["data", "prepare", "listops", "task.data_dir=/proc/no"], "/proc/no"),
@@ -162,6 +171,31 @@ def test_data_info_and_show(capsys, tmp_path, monkeypatch):
     assert out.count("label") == 2
     code, out, _ = lra(capsys, "data", "info", "listops", "task.scale=tiny")
     assert "yes, sha256" in out
+
+
+def test_check_model_prints_findings_and_fails_with_exit_1(capsys):
+    some = ["--without", "memory", "long input", "tasks", "compile"]
+    code, out, _ = lra(capsys, "check-model", "hgrn", "model.kwargs.causal=true", *some)
+    assert code == 0
+    assert "ok      causality: no leak from the future" in out
+    assert "–       tasks: left out" in out
+    assert out.endswith("hgrn keeps the contract\n")
+    gru = ["model.kwargs.hidden_size=8", "model.kwargs.bidirectional=true", "model.kwargs.batch_first=true"]
+    code, out, _ = lra(capsys, "check-model", "torch.nn.GRU", *gru, *some)
+    assert code == 1
+    assert "FAILED  padding: The amount of padding changes results" in out
+    assert out.endswith("torch.nn.GRU fails 1 of 14 checks\n")
+
+
+def test_models_prints_a_table(capsys):
+    code, out, _ = lra(capsys, "models", "hgrn", "linformer", "--match", "hgrn")
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[2].startswith("| HGRN ")
+    assert "65,674" in lines[2]
+    assert lines[3].count("–") == 5  # Linformer comes near to HGRN's size on Image alone
+    code, out, _ = lra(capsys, "models", "hgrn", "--format", "csv")
+    assert out.splitlines()[1].startswith("HGRN,hgrn,HGRN,hgru,no,L,L,65674,")
 
 
 def test_a_task_of_the_folder_one_stands_in(tmp_path):

@@ -1,9 +1,15 @@
 """Suites: composition of their cells, and what a wrong suite is told."""
 
+import dataclasses
+import inspect
+
 import pytest
 
+from lra_hgrn.cell import compose_cell
 from lra_hgrn.config.compose import names
 from lra_hgrn.errors import UserError
+from lra_hgrn.models.match import count_parameters, task_spec
+from lra_hgrn.models.mixers.hgru import HGRU
 from lra_hgrn.suite import load_suite
 
 SUITE = """
@@ -74,3 +80,41 @@ def test_every_suite_of_the_project_composes(name):
     suite = load_suite(name)
     assert suite.jobs
     assert suite.baseline is not None
+
+
+def test_models_times_tasks_are_cells(tmp_path):
+    text = "title: Grid\nmodels: [hgrn, lstm]\ntasks: [text, listops]\ncells: [{model: hgrn, task: image}]\n"
+    assert load_suite(write(tmp_path, text)).cells == [
+        ("image", "HGRN"),
+        ("text", "HGRN"),
+        ("text", "LSTM"),
+        ("listops", "HGRN"),
+        ("listops", "LSTM"),
+    ]
+    with pytest.raises(UserError, match="names no cells"):
+        load_suite(write(tmp_path, "title: Grid\nmodels: [hgrn]\n"))
+
+
+def test_cells_of_equal_size():
+    """The width is found once for the job, and again by the process that runs it."""
+    suite = load_suite("equal")
+    sizes = {}
+    for job in suite.jobs:
+        sizes.setdefault(job.config.task.name, {})[job.model] = count_parameters(
+            task_spec(job.config), job.config.model
+        )
+        assert compose_cell(job.model, job.task, job.words).config == job.config
+    for of_task in sizes.values():
+        assert all(abs(size - of_task["hgrn"]) <= 0.05 * of_task["hgrn"] for size in of_task.values())
+
+
+def test_ablations_change_one_part_each():
+    jobs = [job for job in load_suite("ablation").jobs if job.task == "text"]
+    whole = jobs[0].config.model
+    assert whole.kwargs == {}
+    for job in jobs[1:]:
+        model = job.config.model
+        assert len(model.kwargs) == 1
+        assert dataclasses.replace(model, name=whole.name, kwargs={}) == whole
+        ((option, value),) = model.kwargs.items()
+        assert inspect.signature(HGRU).parameters[option].default != value
