@@ -1,6 +1,6 @@
 """Compare a token mixer of one's own with HGRN and a Transformer, from Python.
 
-Run it with ``python -m lra_hgrn.examples.own_mixer``: a few minutes on two CPU cores, at scale tiny of ListOps. In a
+Run it with ``python -m lra_hgrn.examples.own_mixer``: a minute or two on two CPU cores, at scale tiny of ListOps. In a
 notebook the same lines work, with the class defined in a cell.
 """
 
