@@ -11,7 +11,10 @@ _SIZE = {"d_model": 16, "layers": 2}  # small: what is checked depends on no wid
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     add_overrides(parser)
-    parser.add_argument("--without", metavar="CHECK", nargs="+", default=[], help="checks to leave out, by name")
+    parser.add_argument(
+        "--without", metavar="CHECK", action="append", default=[], help="a check to leave out, by name; may be repeated"
+    )
+    parser.epilog = "The width is 16, and there are two layers, unless model.d_model and model.layers say otherwise."
     parser.add_argument("--device", default="cpu", help="cpu or cuda (cpu)")
 
 

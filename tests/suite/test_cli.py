@@ -174,7 +174,7 @@ def test_data_info_and_show(capsys, tmp_path, monkeypatch):
 
 
 def test_check_model_prints_findings_and_fails_with_exit_1(capsys):
-    some = ["--without", "memory", "long input", "tasks", "compile"]
+    some = [word for name in ("memory", "long-input", "tasks", "compile") for word in ("--without", name)]
     code, out, _ = lra(capsys, "check-model", "hgrn", "model.kwargs.causal=true", *some)
     assert code == 0
     assert "ok      causality: no leak from the future" in out

@@ -43,7 +43,7 @@ VARIANTS = [
     ("lstm", "causal=true"),
     ("convolution", "causal=true"),
 ]
-COSTLY = ["long input", "memory", "tasks", "compile"]  # the same code as with the defaults
+COSTLY = ["long-input", "memory", "tasks", "compile"]  # the same code as with the defaults
 
 
 @pytest.mark.parametrize(("model", "option"), VARIANTS, ids=" ".join)
@@ -143,18 +143,18 @@ SEEDS = iter(range(1000))
     ("cls", "check", "words"),
     [
         (Unused, "gradients", "No gradient reaches mixer.other.weight, mixer.other.bias."),
-        (OverBatch, "batch mates", "A sample alone has another result than in a batch, by"),
+        (OverBatch, "batch-mates", "A sample alone has another result than in a batch, by"),
         (OverPadding, "padding", "padding changes results at real positions, by"),
         (Future, "causality", "Positions before 1 change with what comes after, by"),
-        (Noisy, "train and eval", "Training and evaluation differ, and neither by dropout nor batch norm"),
-        (Unsaved, "state dict", "Weights saved and loaded give other results."),
+        (Noisy, "train-eval", "Training and evaluation differ, and neither by dropout nor batch norm"),
+        (Unsaved, "state-dict", "Weights saved and loaded give other results."),
         (Wide, "shape", "must return the same shape"),
         (Double, "shape", "The output of float32 is torch.float64."),
         (NoShort, "shape", "is not finite"),
         (Broken, "compile", "torch.compile cannot trace it in one graph"),
         (Unseeded, "determinism", "have different weights"),
         (Coarse, "autocast", "is off by"),
-        (Forgetful, "long input", "The output of 16,384 steps is not finite."),
+        (Forgetful, "long-input", "The output of 16,384 steps is not finite."),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )
@@ -201,11 +201,11 @@ class Excused(Broken):
 def test_checks_can_be_left_out_by_the_user_and_excused_by_the_model():
     config = ModelConfig(name="x", target=f"{__name__}.Excused", **SMALL)
     seen = []
-    found = check_model(config, without=["tasks", "long input"], report=seen.append)
+    found = check_model(config, without=["tasks", "long-input"], report=seen.append)
     assert seen == found
     skipped = {finding.check: finding.message for finding in found if finding.ok is None}
     assert skipped["compile"] == "its branch is on data"
-    assert skipped["tasks"] == skipped["long input"] == "left out"
+    assert skipped["tasks"] == skipped["long-input"] == "left out"
     with pytest.raises(UserError, match=r"Unknown check 'taks'. Did you mean 'tasks'"):
         check_model(config, without=["taks"])
 

@@ -20,8 +20,8 @@ class LRU(nn.Module):
     """Linear recurrence h_t = λ ⊙ h_{t−1} + γ ⊙ B x_t and y_t = Re(C h_t) + D ⊙ x_t, then GELU, linear map and GLU.
 
     λ = exp(−exp(ν) + i exp(θ)) never leaves the unit disk; it starts uniformly on a ring, and γ, learnt as its
-    logarithm, starts as √(1 − |λ|²). B and C are complex, with Glorot's variances. Both ways: λ, γ
-    and B are shared, each direction has its own C, as in S5.
+    logarithm, starts as √(1 − |λ|²). B and C are complex, with Glorot's variances. Both ways: λ, γ and B are shared,
+    each direction has its own C, as in S5.
 
     Args:
         d_model: width d.
