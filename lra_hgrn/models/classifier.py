@@ -79,7 +79,8 @@ class SequenceClassifier(nn.Module):
         Returns:
             Logits (B, C).
         """
-        real = padding_mask(lengths + self.cls, inputs.shape[1] + self.cls) if self.padded else None
+        extra = int(self.cls)
+        real = padding_mask(lengths + extra, inputs.shape[1] + extra) if self.padded else None
         mask = real if self.mask_padding else None
         bounds = self.lower_bounds()
         x = self.embedding(inputs)
