@@ -287,7 +287,10 @@ def test_hgrn_compiled_or_checkpointed_takes_the_same_step(way, kwargs):
         twin = torch.compile(twin, fullgraph=True, backend="aot_eager")
     for length in (9, 6):  # the second compiles again, with a dynamic length
         inputs, lengths = tokens()[:, :length], LENGTHS.clamp(max=length)
-        assert_same_step(net, twin, inputs, lengths, autocast="autocast" in way, rtol=1e-4, atol=1e-5)
+        if "autocast" in way:  # where values are rounded to bfloat16 is the compiler's choice, and it has changed
+            assert_same_step(net, twin, inputs, lengths, autocast=True, rtol=0.02, atol=0.02)
+        else:
+            assert_same_step(net, twin, inputs, lengths, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow
