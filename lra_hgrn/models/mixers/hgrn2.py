@@ -144,41 +144,34 @@ def outer_product_scan(q: Tensor, log_gate: Tensor, k: Tensor, c: Tensor) -> Ten
         chunks = (length + CHUNK - 1) // CHUNK
         padding = (0, 0, 0, chunks * CHUNK - length)
         q, log_gate, k, c = (F.pad(t, padding).unflatten(2, (chunks, CHUNK)).flatten(0, 2) for t in (q, log_gate, k, c))
-        before, after = log_gate, torch.zeros_like(log_gate)  # Σ log λ in the block, up to each step and after it
-        o = (q * k).sum(dim=-1, keepdim=True) * c
-        size = 1
-        while size < CHUNK:
-            (k_left, _), (c_left, _), (_, q_right) = (_halves(t, size) for t in (k, c, q))
-            (before_left, before_right), (after_left, after_right), (o_left, o_right) = (
-                _halves(t, size) for t in (before, after, o)
-            )
-            weights = (q_right * before_right.exp()) @ (k_left * after_left.exp()).transpose(-1, -2)
-            o = _blocks(o_left, o_right + weights @ c_left)
-            left, right = before_left[:, -1:], before_right[:, -1:]
-            before = _blocks(before_left, left + before_right)
-            after = _blocks(after_left + right, after_right)
-            size *= 2
-        o = o + _from_earlier_chunks(q, k, c, before, after, batch * heads)
+        step = torch.arange(CHUNK, device=q.device)
+        weights = torch.diag_embed((q * k).sum(dim=-1))
+        half = 1
+        while half < CHUNK:
+            up_to, after = _decays(log_gate, step, half)
+            block, right = step // (2 * half), step % (2 * half) >= half
+            across = (block[:, None] == block) & right[:, None] & ~right
+            weights = weights + ((q * up_to) @ (k * after).mT).masked_fill(~across, 0)
+            half *= 2
+        o = weights @ c + _from_earlier_chunks(q, k, c, *_decays(log_gate, step, CHUNK), batch * heads)
         return o.unflatten(0, (batch, heads, chunks)).flatten(2, 3)[:, :, :length]
 
 
-def _halves(t: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Cut M chunks (M, CHUNK, n) into blocks of 2 · size steps and return their left and right halves, (·, size, n)."""
-    # The number of blocks is written out, as torch.compile works long on what -1 stands for at dynamic lengths.
-    blocks = t.reshape(t.shape[0] * (CHUNK // (2 * size)), 2, size, t.shape[-1])
-    return blocks[:, 0], blocks[:, 1]
+def _decays(log_gate: Tensor, step: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Return Π λ over each step's part of ``size`` steps, up to it and with it, and after it: (M, CHUNK, n) each.
+
+    The sums are products with 0 and 1, for `cumsum` has no deterministic form on a GPU.
+    """
+    same = step[:, None] // size == step // size
+    up_to = same & (step <= step[:, None])
+    after = same & (step > step[:, None])
+    return (up_to.to(log_gate.dtype) @ log_gate).exp(), (after.to(log_gate.dtype) @ log_gate).exp()
 
 
-def _blocks(left: Tensor, right: Tensor) -> Tensor:
-    """Undo `_halves`."""
-    blocks, size, n = left.shape
-    return torch.stack([left, right], dim=1).view(blocks * 2 * size // CHUNK, CHUNK, n)
-
-
-def _from_earlier_chunks(q: Tensor, k: Tensor, c: Tensor, before: Tensor, after: Tensor, sequences: int) -> Tensor:
+def _from_earlier_chunks(q: Tensor, k: Tensor, c: Tensor, up_to: Tensor, after: Tensor, sequences: int) -> Tensor:
     """Return what the states before each chunk add to the outputs; all are (sequences · chunks, CHUNK, n)."""
-    new = ((k * after.exp()).transpose(-1, -2) @ c).unflatten(0, (sequences, -1))  # (sequences, chunks, n, n)
-    decay = before[:, -1].exp().unflatten(0, (sequences, -1)).unsqueeze(-1).expand_as(new)
+    new = ((k * after).mT @ c).unflatten(0, (sequences, -1))  # (sequences, chunks, n, n)
+    decay = up_to[:, -1].unflatten(0, (sequences, -1)).unsqueeze(-1).expand_as(new)
     states = scan(new.flatten(2), decay.flatten(2))
     earlier = F.pad(states[:, :-1], (0, 0, 1, 0)).view_as(new).flatten(0, 1)
-    return (q * before.exp()) @ earlier
+    return (q * up_to) @ earlier
