@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from torch import nn
+from toy_task import Toy
 
 import lra_hgrn
 from lra_hgrn import UserError
@@ -15,7 +16,6 @@ from lra_hgrn.api import _nested
 from lra_hgrn.config import compose
 from lra_hgrn.examples.own_mixer import RunningMean, compare
 from lra_hgrn.models.registry import resolve_mixer
-from tests.suite.toy_task import Toy
 
 QUICK = {"train__batch_size": 50, "train__accelerator": "cpu", "train__threads": 1, "model__d_model": 8}
 
