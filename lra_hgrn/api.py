@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from lra_hgrn.cell import compose_cell
-from lra_hgrn.config.compose import as_words, run_name
+from lra_hgrn.config.compose import RUNS, as_words, run_name
 from lra_hgrn.errors import UserError
 from lra_hgrn.imports import name_of
 from lra_hgrn.results.record import Record
@@ -45,7 +45,7 @@ def train(
     """
     words = as_words(_nested(overrides))
     config = compose_cell(_dotted(model, nn.Module), _dotted(task, LRATask), words).config
-    directory = Path(output) if output is not None else Path("results") / "runs" / run_name(config)
+    directory = Path(output) if output is not None else RUNS / run_name(config)
     return train_cell(config, directory, resume=resume)
 
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-RUNS = Path("results") / "runs"
+from lra_hgrn.config.compose import RUNS
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:

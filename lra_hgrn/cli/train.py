@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 from lra_hgrn.cell import compose_cell
-from lra_hgrn.cli.arguments import RUNS, add_cell
-from lra_hgrn.config.compose import run_name
+from lra_hgrn.cli.arguments import add_cell
+from lra_hgrn.config.compose import RUNS, run_name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

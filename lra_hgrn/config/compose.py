@@ -21,6 +21,7 @@ from lra_hgrn.config.schema import Config, ModelConfig
 from lra_hgrn.errors import UserError, nearest
 from lra_tasks.registry import is_folder
 
+RUNS = Path("results") / "runs"  # where runs lie unless another folder is given
 TARGET = "model.target"
 RECIPES = "recipes"  # key of a model's file: the model by whose recipes it is trained
 DEFAULT_RECIPES = "hgrn"

@@ -13,7 +13,6 @@ from lra_hgrn.inspection.figures import gates_caption, gates_figure
 from lra_hgrn.inspection.gates import gated_mixers, measure
 from lra_hgrn.inspection.record import FOLDER, Inspection, LayerGates, Picture, Sample
 from lra_hgrn.inspection.sample_figures import image_figure, sample_caption, sequence_figure
-from lra_hgrn.inspection.symbols import symbols_of
 from lra_hgrn.inspection.trained import Trained, load_trained, read_config
 from lra_hgrn.models.classifier import SequenceClassifier
 from lra_hgrn.progress import Reporter
@@ -166,7 +165,7 @@ def _sample(found: Inspection, trained: Trained, sample: Sample) -> tuple[Pictur
         figure = image_figure(sample, [document.reshape(spec.side, spec.side) for document in documents])
     else:
         tokens = spec.inputs == "tokens"
-        symbols = [symbols_of(trained.task, document) if tokens else None for document in documents]
+        symbols = [trained.task.symbols(document) if tokens else None for document in documents]
         figure = sequence_figure(sample, symbols, list(documents))
     caption = sample_caption(sample, found.model, found.task, found.split, bool(spec.side))
     return Picture(file=f"{found.split}-{sample.index}.png", caption=caption), to_png(figure)

@@ -21,6 +21,8 @@ LINES = 6
 BARS = 240
 FONT = "DejaVu Sans Mono"  # comes with matplotlib
 
+_SIGNS = {"\n": "↵", "\t": "→", "<eos>": "∎", "<unk>": "�", "<pad>": "␀"}
+
 Symbols = list[str] | None
 
 
@@ -41,10 +43,11 @@ def sequence_figure(sample: Sample, symbols: list[Symbols], values: list[np.ndar
     """Draw a sample of one or two sequences.
 
     Args:
-        symbols: of each document, one for each position; None: the document has values.
+        symbols: of each document, one for each position, as `LRATask.symbols`; None: the document has values.
         values: the documents themselves.
     """
     shares = _shares(sample)
+    symbols = [None if words is None else [_visible(word) for word in words] for words in symbols]
     excerpts = [None if words is None else _excerpt(part, words) for part, words in zip(shares, symbols, strict=True)]
     heights = [2.5 + (0.8 if lines is None else 0.4 + 0.19 * len(lines)) for lines in excerpts]
     titles = ["First document. ", "Second document. "] if len(shares) == 2 else [""]
@@ -197,6 +200,12 @@ def _draw_lines(axes: Axes, symbols: list[str], shades: np.ndarray, lines: list[
             axes.add_patch(Rectangle((column, row), width, 0.92, color=ACCENT, alpha=shade, linewidth=0, **unseen))
             axes.text(column + width / 2, row + 0.48, _drawable(symbols[place]), **style)
             column += width
+
+
+def _visible(symbol: str) -> str:
+    """Return something to see for what is blank or a control character."""
+    symbol = _SIGNS.get(symbol, symbol)
+    return symbol if symbol.isprintable() else "·"
 
 
 @cache

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import cache
 
 import torch
+from torch import nn
 
 from lra_hgrn.config import Config, ModelConfig
 from lra_hgrn.errors import UserError
@@ -25,15 +26,24 @@ def task_spec(config: Config) -> TaskSpec:
     return get_task(task.name)(scale=task.scale, protocol=task.protocol, source=task.source).spec
 
 
-def count_parameters(spec: TaskSpec, config: ModelConfig) -> int:
-    """Return the number of parameters of a classifier; no memory is taken for them.
+def build_without_weights(spec: TaskSpec, config: ModelConfig) -> nn.Module:
+    """Build a classifier whose parameters have shapes and no values: it takes no memory.
 
     Raises:
         UserError: the classifier cannot be built.
     """
     with torch.device("meta"):
-        net = build_classifier(spec, config)
+        return build_classifier(spec, config)
+
+
+def size_of(net: nn.Module) -> int:
+    """Return the number of parameters."""
     return sum(parameter.numel() for parameter in net.parameters())
+
+
+def count_parameters(spec: TaskSpec, config: ModelConfig) -> int:
+    """Return the number of parameters of a classifier; as `build_without_weights`."""
+    return size_of(build_without_weights(spec, config))
 
 
 def fit_width(config: Config, reference: Config) -> int:

@@ -8,11 +8,12 @@ from typing import Any
 
 import pandas as pd
 
+from lra_hgrn.config.compose import RUNS
 from lra_hgrn.errors import UserError
 from lra_hgrn.results.record import FILE, Record, load_record
 
 
-def load_results(path: str | Path = "results/runs") -> pd.DataFrame:
+def load_results(path: str | Path = RUNS) -> pd.DataFrame:
     """Load the record of every run under a folder.
 
     Args:

@@ -134,7 +134,11 @@ class LRATask(LightningDataModule):
 
     def render(self, document: np.ndarray) -> "RenderableType":
         """Return what a terminal shows of one document of tokens; here its ids."""
-        return " ".join(map(str, document.tolist()))
+        return " ".join(self.symbols(document))
+
+    def symbols(self, document: np.ndarray) -> list[str]:
+        """Return what each step of one document of tokens stands for, in a word or a character; here its id."""
+        return list(map(str, document.tolist()))
 
     @property
     def parameters(self) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 from lra_tasks.card import Scale, TaskSpec
 from lra_tasks.datamodule import LRATask
 from lra_tasks.store_writer import StoreWriter
-from lra_tasks.tokens import Characters, byte_ids, byte_text
+from lra_tasks.tokens import SPECIALS, Characters, byte_ids, byte_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -42,6 +42,12 @@ class DocumentTask(LRATask):
         if self.protocol == "google":
             return Plain(byte_text(document))
         return Plain(Characters(self.store.notes["characters"]).text(document))
+
+    def symbols(self, document: np.ndarray) -> list[str]:
+        """The characters."""
+        google = self.protocol == "google"
+        table = ["<pad>", *map(chr, range(256))] if google else [*SPECIALS, *self.store.notes["characters"]]
+        return [table[number] for number in document.tolist()]
 
     def encoder(
         self, out: StoreWriter, count: Callable[[int], np.ndarray], min_frequency: int

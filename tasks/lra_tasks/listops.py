@@ -14,7 +14,18 @@ from lra_tasks import cards
 from lra_tasks.card import Scale, TaskSpec, require
 from lra_tasks.datamodule import LRATask
 from lra_tasks.errors import TaskError
-from lra_tasks.listops_text import EOS, UNK, Grammar, decode, encode, parse, read_tsv, write_tsv
+from lra_tasks.listops_text import (
+    EOS,
+    FIRST_DIGIT,
+    SYMBOLS,
+    UNK,
+    Grammar,
+    decode,
+    encode,
+    parse,
+    read_tsv,
+    write_tsv,
+)
 from lra_tasks.original import original_members, place
 from lra_tasks.store_writer import StoreWriter
 
@@ -87,6 +98,11 @@ class ListOps(LRATask):
         from lra_tasks.show import expression_tree
 
         return expression_tree(parse(decode(document + _SHIFT if self.protocol == "google" else document[:-1])))
+
+    def symbols(self, document: np.ndarray) -> list[str]:
+        """The operators, brackets and digits."""
+        table = ["<pad>", *SYMBOLS[FIRST_DIGIT:], "<unk>"] if self.protocol == "google" else SYMBOLS
+        return [table[number] for number in document.tolist()]
 
     def _generated(self) -> Generator[tuple[np.ndarray, int], None, None]:
         from lra_tasks.listops_generator import expressions

@@ -9,11 +9,10 @@ from lra_hgrn.config.schema import ModelConfig
 from lra_hgrn.errors import UserError
 from lra_hgrn.inspection import attribution, gates, sample_figures
 from lra_hgrn.inspection.record import Document, Sample
-from lra_hgrn.inspection.symbols import symbols_of
 from lra_hgrn.models import build_classifier
 from lra_hgrn.models.block import Block
 from lra_hgrn.results.figures import to_png
-from lra_tasks import TaskSpec, get_task
+from lra_tasks import TaskSpec
 from lra_tasks.loader import Batch
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -186,15 +185,9 @@ def test_a_classifier_without_embedding_cannot_be_attributed():
         attribution.attribute(net, made_batch([7]), 0)
 
 
-def test_symbols_are_those_of_the_protocol(tmp_path):
-    listops = get_task("listops")
-    ids = {"s4": [14, 5, 17, 2], "google": [12, 3, 15, 16]}
-    for protocol, last in (("s4", "∎"), ("google", "�")):
-        task = listops(scale="tiny", protocol=protocol, data_dir=tmp_path)
-        assert symbols_of(task, np.array(ids[protocol])) == ["[MAX", "2", "]", last]
-    text = get_task("text")(scale="tiny", protocol="google", source="mini", data_dir=tmp_path)
-    assert symbols_of(text, np.frombuffer(b"A\n\x00", np.uint8).astype(int) + 1) == ["A", "↵", "·"]
-    assert symbols_of(get_task("image")(protocol="google"), np.array([3, 255])) == ["3", "255"]
+def test_what_cannot_be_seen_is_shown_by_a_sign():
+    shown = [sample_figures._visible(symbol) for symbol in ("[MAX", "<eos>", "<unk>", "\n", "\x00", "é")]
+    assert shown == ["[MAX", "∎", "�", "↵", "·", "é"]
 
 
 def drawn(document, documents=1):

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from lra_tasks import TaskError
+from lra_tasks import TaskError, get_task
 from lra_tasks.bench import bench_generators, bench_loader
 from lra_tasks.listops import ListOps, ListOpsScale
 from lra_tasks.listops_text import Grammar, from_nested, parse
@@ -75,3 +75,24 @@ def test_speed_rows(tmp_path):
     assert all(row.rate > 0 for row in rows)
     assert rows[1].speedup == pytest.approx(rows[1].rate * 0.49)
     assert bench_loader(ready(FewExpressions, tmp_path), seconds=0.05).rate > 0
+
+
+def test_symbols_are_those_of_the_protocol(tmp_path):
+    ids = {"s4": [14, 5, 17, 2], "google": [12, 3, 15, 16]}
+    for protocol, last in (("s4", "<eos>"), ("google", "<unk>")):
+        task = ListOps(scale="tiny", protocol=protocol, data_dir=tmp_path)
+        assert task.symbols(np.array(ids[protocol])) == ["[MAX", "2", "]", last]
+    text = get_task("text")(scale="tiny", protocol="google", source="mini", data_dir=tmp_path)
+    assert text.symbols(np.frombuffer(b"A\n\x00", np.uint8).astype(int) + 1) == ["A", "\n", "\x00"]
+    image = get_task("image")(protocol="google")
+    assert image.symbols(np.array([3, 255])) == ["3", "255"]
+    assert image.render(np.array([3, 255])) == "3 255"
+
+
+def test_symbols_of_a_document_are_its_text(tmp_path):
+    text = get_task("text")(scale="tiny", source="mini", data_dir=tmp_path)
+    text.prepare_data()
+    text.setup()
+    (document,), _ = text.split("test")[0]
+    assert "".join(text.symbols(document)[:-1]) == str(text.render(document)).removesuffix("<eos>")
+    assert text.symbols(document)[-1] == "<eos>"
