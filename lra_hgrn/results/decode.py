@@ -3,6 +3,7 @@
 import dataclasses
 import types
 import typing
+from functools import cache
 from typing import Any, Literal, TypeVar, Union
 
 T = TypeVar("T")
@@ -25,20 +26,26 @@ def decode(cls: type[T], data: Any) -> T:
 def _dataclass(cls: Any, data: Any, where: str) -> Any:
     if not isinstance(data, dict):
         raise ValueError(f"{where} is {data!r}, not an object")
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)
     prefix = f"{where}." if where else ""
-    fields = [field.name for field in dataclasses.fields(cls)]
-    for name in fields:
+    for name in hints:
         if name not in data:
             raise ValueError(f"{prefix}{name} is missing")
     for name in data:
-        if name not in fields:
+        if name not in hints:
             raise ValueError(f"{prefix}{name} is not a field of this schema")
-    values = {name: _value(hints[name], data[name], prefix + name) for name in fields}
+    values = {name: _value(hint, data[name], prefix + name) for name, hint in hints.items()}
     try:
         return cls(**values)
     except ValueError as error:
         raise ValueError(f"{where}: {error}" if where else str(error)) from None
+
+
+@cache
+def _hints(cls: Any) -> dict[str, Any]:
+    """Return the type of each field. Python evaluates hints anew at every call: most of the time of a record."""
+    hints = typing.get_type_hints(cls)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:

@@ -9,8 +9,7 @@ from typing import Any
 import pandas as pd
 
 from lra_hgrn.config.compose import RUNS
-from lra_hgrn.errors import UserError
-from lra_hgrn.results.record import FILE, Record, load_record
+from lra_hgrn.results.record import Record, find_records
 
 
 def load_results(path: str | Path = RUNS) -> pd.DataFrame:
@@ -23,21 +22,16 @@ def load_results(path: str | Path = RUNS) -> pd.DataFrame:
         One row for each run, in order of task, model and seed. Accuracies are shares in [0, 1] of the whole test split,
         by the checkpoint best on validation, with the 95 % Wilson interval ``low`` to ``high``; speeds are of training
         steps, memory is in bytes. What is not known is NaN or None. The options of a run are columns named after
-        their dotted keys (``optim.lr``). A record that cannot be read is left out with a warning.
+        their dotted keys (``optim.lr``; ``tuning.trials`` says what a search for them spent), and ``stands_for`` names
+        the published row that its recipe repeats. A record that cannot be read is left out with a warning.
 
     Raises:
         UserError: there is no such folder.
     """
-    folder = Path(path)
-    if not folder.is_dir():
-        raise UserError(f"There is no folder {str(path)!r}: give the folder of your runs.")
-    records = []
-    for file in sorted(folder.rglob(FILE)):
-        try:
-            records.append(load_record(file))
-        except UserError as error:
-            warnings.warn(str(error), stacklevel=2)
-    return to_frame(records)
+    found, problems = find_records(Path(path))
+    for problem in problems:
+        warnings.warn(problem, stacklevel=2)
+    return to_frame(record for _, record in found)
 
 
 def to_frame(records: Iterable[Record]) -> pd.DataFrame:
@@ -77,6 +71,7 @@ def _row(record: Record) -> dict[str, Any]:
         for field in dataclasses.fields(record)
         if field.name in ("message", "departures", "data_fingerprint", "config_hash", "git_commit", "started")
     }
+    rest["stands_for"] = record.config.get("stands_for")
     return {**{name: known[name] for name in _FIRST}, **rest, **_flat(record.config)}
 
 
@@ -85,6 +80,6 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         if isinstance(value, Mapping):
             flat |= _flat(value, f"{prefix}{key}.")
-        elif prefix:  # the seed has a column already
+        elif prefix:  # the others have a column already
             flat[f"{prefix}{key}"] = value
     return flat

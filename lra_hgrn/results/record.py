@@ -1,7 +1,13 @@
-"""The record of one run: what was trained, on what, and what came out (``record.json`` in the run's folder)."""
+"""The record of one run: what was trained, on what, and what came out (``record.json`` in the run's folder).
+
+A record that was written once loads for good. Whoever changes a field, or what a field means, raises `SCHEMA` by one,
+adds to `UPGRADES` the function that makes the new dictionary of the old one, and puts a record as the version before
+wrote it into ``tests/suite/records/``. Fields are neither dropped nor renamed without that.
+"""
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -194,7 +200,43 @@ def load_record(path: Path) -> Record:
         raise UserError(f"{path} cannot be read: {error}.") from error
     try:
         return decode(Record, _upgraded(json.loads(text, parse_constant=_refuse_constant)))
+    except RecursionError:
+        raise UserError(f"{path} is not a valid record: it is nested too deep.") from None
     except json.JSONDecodeError as error:
         raise UserError(f"{path} is not JSON ({error}): run the cell again or delete the file.") from error
     except ValueError as error:
         raise UserError(f"{path} is not a valid record: {error}.") from error
+
+
+def find_records(folder: Path) -> tuple[list[tuple[Path, Record]], list[str]]:
+    """Read the record of every run under a folder, searched in depth; hidden folders are left out.
+
+    Returns:
+        (run's folder, record) in order of the folders' paths, and one sentence for each record that cannot be read.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    found, problems = [], []
+    for run in run_folders(folder):
+        try:
+            found.append((run, load_record(run / FILE)))
+        except UserError as error:
+            problems.append(str(error))
+    return found, problems
+
+
+def run_folders(folder: Path) -> list[Path]:
+    """Return the folders under ``folder``, or itself, that hold a record, in order of their paths.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise UserError(f"There is no folder {str(folder)!r}: give the folder of your runs.")
+    found = []
+    for path, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]  # what is half-written has such a name
+        if FILE in files:
+            found.append(Path(path))
+    return sorted(found)

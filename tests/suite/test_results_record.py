@@ -3,13 +3,16 @@
 import dataclasses
 import json
 import math
+import typing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from lra_hgrn.config import from_plain, plain
 from lra_hgrn.errors import UserError
 from lra_hgrn.results import record as module
+from lra_hgrn.results.frame import load_results
 from lra_hgrn.results.predictions import load_predictions, make_predictions
 from lra_hgrn.results.record import (
     Device,
@@ -18,10 +21,14 @@ from lra_hgrn.results.record import (
     Score,
     Scores,
     Throughput,
+    find_records,
     load_record,
     lower_bounds,
 )
 from lra_hgrn.results.stats import above_chance, summarise, wilson
+
+RECORDS = Path(__file__).parent / "records"
+ADDED = {1: {"source": "generated"}, 2: {}}  # fields that a version lacked, and what they are in its records
 
 
 def make_record(**changes) -> Record:
@@ -257,6 +264,57 @@ def test_interval_stays_a_share_and_seeds_share_a_test_split():
         summarise([(1, 2), (1, 3)])
 
 
-def test_records_of_version_1_were_of_generated_data(tmp_path):
-    record = load_record(broken(tmp_path, lambda d: d.update(schema=1) or d.pop("source")))
-    assert (record.schema, record.source) == (module.SCHEMA, "generated")
+@pytest.mark.parametrize("version", range(1, module.SCHEMA + 1))
+def test_a_record_of_every_version_loads_for_good(version):
+    """Files as the versions wrote them, of runs on ListOps at scale tiny; none of them may ever change."""
+    path = RECORDS / f"v{version}.json"
+    written, record = json.loads(path.read_text()), load_record(path)
+    assert written["schema"] == version
+    kept = dataclasses.asdict(record) | {"schema": version}
+    assert {key: kept[key] for key in written} == written
+    assert {key: kept[key] for key in kept.keys() - written.keys()} == ADDED[version]
+    # What an older record says of its options can still be understood.
+    assert plain(from_plain(record.config, "record"))["optim"]["lr"] == written["config"]["optim"]["lr"]
+
+
+def test_types_are_looked_up_once_for_all_records(tmp_path, monkeypatch):
+    path = make_record().save(tmp_path)
+    load_record(path)
+    calls = []
+    monkeypatch.setattr(typing, "get_type_hints", calls.append)
+    for _ in range(3):
+        load_record(path)
+    assert not calls
+
+
+def test_records_are_found_in_depth_and_what_is_broken_is_named(tmp_path):
+    for place in ("b", "a/c", ".half-written.tmp/d"):
+        make_record(run=place).save(tmp_path / place)
+    broken(tmp_path / "e", lambda d: d.pop("seed"))
+    found, problems = find_records(tmp_path)
+    assert [(folder.relative_to(tmp_path).as_posix(), record.run) for folder, record in found] == [
+        ("a/c", "a/c"),
+        ("b", "b"),
+    ]
+    assert len(problems) == 1
+    assert str(tmp_path / "e" / "record.json") in problems[0]
+    with pytest.raises(UserError, match="There is no folder"):
+        find_records(tmp_path / "nowhere")
+
+
+def test_a_record_that_is_nested_too_deep_is_refused(tmp_path):
+    path = tmp_path / "record.json"
+    path.write_text('{"config": ' + "[" * 100_000 + "]" * 100_000 + "}")
+    with pytest.raises(UserError, match="nested too deep"):
+        load_record(path)
+
+
+def test_the_frame_names_the_published_row_and_the_search(tmp_path):
+    make_record(run="a", config={"stands_for": "hgrn", "seed": 1, "tuning": {"trials": 20}}).save(tmp_path / "a")
+    make_record(run="b", seed=2, config={"optim": {"lr": 0.5}}).save(tmp_path / "b")  # as older records
+    frame = load_results(tmp_path)
+    assert frame["stands_for"][0] == "hgrn"
+    assert frame["stands_for"].isna().tolist() == [False, True]
+    assert frame["tuning.trials"][0] == 20
+    assert frame["tuning.trials"].isna().tolist() == [False, True]
+    assert frame["seed"].tolist() == [1, 2]
