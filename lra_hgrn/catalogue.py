@@ -1,6 +1,7 @@
 """The models that can be compared: what each is, and its size on each task."""
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import get_args
 
 from torch import nn
@@ -33,11 +34,15 @@ def catalogue(models: Sequence[str] = (), match: str | None = None) -> Table:
     known = task_names()
     tasks = sorted(names("tasks"), key=lambda task: known.index(task) if task in known else len(known))
     sizes = [Column(task, (f"parameters_{task}",)) for task in tasks]
-    table = Table("", [*map(_words, _HEADS), *sizes, _words("Paper")])
+    table = Table("", [*map(_words, _HEADS), *sizes, _words("Paper", wraps=True)])
+    rows = []
     for model in models or names("models"):
         find("models", model)
-        table.rows.append(_row(model, tasks, match))
-    table.rows.sort(key=lambda row: _rank(str(row[0].values[0])))
+        rows.append(_row(model, tasks, match))
+    rows.sort(key=lambda row: _rank(row[0].text))
+    for _, family in groupby(rows, key=lambda row: row[0].text):
+        table.begin()
+        table.rows += family
     where = f"at the width that matches {match}" if match else "of each task's recipe"
     table.remarks.append(
         f"Number of parameters {where}, at full scale; {MISSING}: there is no recipe, the model does not fit "
@@ -46,8 +51,8 @@ def catalogue(models: Sequence[str] = (), match: str | None = None) -> Table:
     return table
 
 
-def _words(head: str) -> Column:
-    return Column(head, (head.lower().replace(" ", "_"),), numeric=False)
+def _words(head: str, wraps: bool = False) -> Column:
+    return Column(head, (head.lower().replace(" ", "_"),), numeric=False, wraps=wraps)
 
 
 def _rank(family: str) -> int:

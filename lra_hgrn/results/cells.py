@@ -1,10 +1,11 @@
-"""Cells of a suite: the runs of one model on one task, one for each seed."""
+"""Cells of a suite: the runs of one model on one task at one scale, one for each seed."""
 
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 from lra_hgrn.errors import UserError
 from lra_hgrn.results.record import Device, Record, Score, Status
@@ -18,6 +19,14 @@ _WORDS: dict[Status, str] = {
 }
 
 
+class Key(NamedTuple):
+    """What a cell is known by: the name of its task, the task's scale, the model's name in tables."""
+
+    task: str
+    scale: str
+    model: str
+
+
 @dataclass(frozen=True)
 class Speed:
     """Median over the seeds of a cell, all of them on one device."""
@@ -29,20 +38,26 @@ class Speed:
 
 @dataclass(frozen=True)
 class Cell:
-    """The runs of one (task, model), in order of seed; empty where nothing has been run."""
+    """The runs of one model on one task, in order of seed; empty where nothing has been run."""
 
-    task: str
+    task: str  # its name, with the scale where the suite has the task at several scales
     model: str
     records: tuple[Record, ...]
+    key: Key
 
     @property
-    def scores(self) -> list[Score]:
-        """Test scores of the checkpoints best on validation, of the seeds that count.
+    def counted(self) -> list[Record]:
+        """Records of the seeds that count, all of them with scores.
 
         Seeds at chance and seeds stopped early count; seeds that diverged or failed have no accuracy.
         """
         counted = [r for r in self.records if r.status in ("finished", "chance", "stopped")]
-        return [record.scores.best for record in counted if record.scores is not None]
+        return [record for record in counted if record.scores is not None]
+
+    @property
+    def scores(self) -> list[Score]:
+        """Test scores of the checkpoints best on validation, of the seeds that count."""
+        return [record.scores.best for record in self.counted if record.scores is not None]
 
     @property
     def summary(self) -> Summary | None:
@@ -82,24 +97,33 @@ def comparable_speed(one: Device, other: Device) -> bool:
     return (one.name, one.precision, one.threads) == (other.name, other.precision, other.threads)
 
 
-def collect(cells: Sequence[tuple[str, str]], records: Iterable[Record]) -> tuple[list[Cell], list[Record]]:
-    """Sort records into the (task, model) cells of a suite, the models of a task side by side.
+def collect(keys: Sequence[Key], records: Iterable[Record]) -> tuple[list[Cell], list[Record]]:
+    """Sort records into the cells of a suite, the models of a task side by side.
 
     Returns the cells in the suite's order and the records that belong to none of them.
 
     Raises:
         UserError: runs of one cell differ in more than the seed, or share a seed.
     """
-    found: dict[tuple[str, str], list[Record]] = {cell: [] for cell in cells}
+    found: dict[Key, list[Record]] = {key: [] for key in keys}
     others: list[Record] = []
     for record in records:
-        found.get((record.task, record.model), others).append(record)
+        found.get(Key(record.task, record.scale, record.model), others).append(record)
     for runs in found.values():
         runs.sort(key=lambda record: record.seed)
         _check_alike(runs)
-    tasks = list(dict.fromkeys(task for task, _ in found))
-    ordered = sorted(found, key=lambda cell: tasks.index(cell[0]))
-    return [Cell(task, model, tuple(found[task, model])) for task, model in ordered], others
+    names = labels(found)
+    tasks = list(dict.fromkeys(names.values()))
+    ordered = sorted(found, key=lambda key: tasks.index(names[key]))
+    return [Cell(names[key], key.model, tuple(found[key]), key) for key in ordered], others
+
+
+def labels(keys: Iterable[Key]) -> dict[Key, str]:
+    """Return what the task of each cell is called beside the others: its name, with the scale if it has several."""
+    keys = list(keys)
+    scales = {(key.task, key.scale) for key in keys}
+    several = {task for task, count in Counter(task for task, _ in scales).items() if count > 1}
+    return {key: f"{key.task} {key.scale}" if key.task in several else key.task for key in keys}
 
 
 def _check_alike(runs: Sequence[Record]) -> None:
@@ -108,7 +132,7 @@ def _check_alike(runs: Sequence[Record]) -> None:
         cell = f"{one.task} × {one.model}"
         if one.seed == other.seed:
             raise UserError(f"Runs {one.run} and {other.run} of {cell} both have seed {one.seed}: remove one of them.")
-        for what in ("scale", "protocol", "source", "track", "config_hash"):
+        for what in ("protocol", "source", "track", "config_hash"):
             if getattr(one, what) != getattr(other, what):
                 raise UserError(
                     f"Runs {one.run} and {other.run} of {cell} differ in {what} ({getattr(one, what)}, "

@@ -1,70 +1,31 @@
-"""The table of a suite and its renderers."""
+"""The table of a suite, cell by cell."""
 
 import csv
 import io
-import re
-import shutil
-import subprocess
-from html.parser import HTMLParser
 
 import pytest
+from small_results import make_record, make_results
 
 from lra_hgrn.errors import UserError
-from lra_hgrn.results.record import Device, Memory, Record, Score, Scores, Throughput
-from lra_hgrn.results.render import RENDERERS, to_csv, to_html, to_latex, to_markdown
-from lra_hgrn.results.table import binary, make_table, si
+from lra_hgrn.results.cells import Key
+from lra_hgrn.results.cells_table import cells_table
+from lra_hgrn.results.gather import gather
+from lra_hgrn.results.record import Device, Memory
+from lra_hgrn.results.render import to_csv
+from lra_hgrn.results.table import binary, points, si
 
-PROCESSOR = Device(name="a processor", backend="cpu", precision="32", threads=2)
-CELLS = [("listops", "HGRN"), ("text", "HGRN"), ("listops", "Transformer"), ("text", "Transformer")]
 
-
-def make_record(task="listops", model="HGRN", seed=1, correct=60, total=100, speed=1000.0, **changes) -> Record:
-    score = Score.of(correct, total, val_accuracy=0.7, epoch=2, step=40)
-    last = Score.of(0, total, val_accuracy=0.1, epoch=3, step=60)
-    fields = {
-        "run": f"{task}-{model}-{seed}",
-        "status": "finished",
-        "message": "",
-        "task": task,
-        "scale": "tiny",
-        "protocol": "s4",
-        "source": "generated",
-        "track": "strict",
-        "departures": [],
-        "data_fingerprint": f"0123456789-{task}",
-        "model": model,
-        "target": "hgru",
-        "parameters": 86432,
-        "seed": seed,
-        "config": {},
-        "config_hash": f"hash-{task}-{model}",
-        "scores": Scores(best=score, last=last),
-        "chance": 0.1,
-        "throughput": Throughput(
-            samples_per_second=speed / 100,
-            tokens_per_second=speed,
-            median_step_seconds=0.1,
-            steps_measured=60,
-            compile_seconds=0.0,
-        ),
-        "memory": Memory(peak_bytes=3 * 2**29, counts="resident set"),
-        "device": PROCESSOR,
-        "versions": {},
-        "git_commit": None,
-        "started": "2026-01-02T10:00:00+00:00",
-        "wall_seconds": 12.5,
-        "lower_bounds": None,
-    }
-    return Record(**(fields | changes))
+def make_table(records, **options):
+    return cells_table(make_results(records, **options))
 
 
 def lines_of(records, **options) -> list[dict[str, str]]:
-    table = make_table(CELLS, records, **options)
+    table = make_table(records, **options)
     return list(csv.DictReader(io.StringIO(to_csv(table))))
 
 
 def texts_of(records, **options) -> list[dict[str, str]]:
-    table = make_table(CELLS, records, **options)
+    table = make_table(records, **options)
     heads = [column.head for column in table.columns]
     return [dict(zip(heads, [entry.text for entry in row], strict=True)) for row in table.rows]
 
@@ -84,7 +45,7 @@ def test_missing_cells_are_dashes_and_empty_fields_never_zero():
     for row in rows:
         assert set(list(row.values())[2:]) == {"–"}
     for row in lines_of([], baseline="Transformer"):
-        assert {value for key, value in row.items() if key not in ("task", "model")} == {""}
+        assert {value for key, value in row.items() if key not in ("task", "model", "kind")} == {""}
 
 
 def test_one_seed():
@@ -145,15 +106,31 @@ def test_ratio_is_taken_on_one_device_only():
     assert texts_of([hgrn, other_backend], baseline="Transformer")[0]["Speed vs Transformer"] == "3.00×"
     for changes in ({"name": "a GPU"}, {"precision": "bf16"}, {"threads": 4}):
         device = Device(**({"name": "a processor", "backend": "cpu", "precision": "32", "threads": 2} | changes))
-        table = make_table(CELLS, [hgrn, make_record(model="Transformer", device=device)], baseline="Transformer")
+        table = make_table([hgrn, make_record(model="Transformer", device=device)], baseline="Transformer")
         entry = table.rows[0][8]
         assert (entry.text, entry.values, entry.marks) == ("–", (None,), (1,))
         assert table.notes[0].startswith("No ratio: measured on a processor")
 
 
+def test_machines_read_how_many_seeds_failed():
+    records = [
+        make_record(seed=1),
+        make_record(seed=2, correct=10, status="chance"),
+        make_record(seed=3, status="failed", scores=None),
+        make_record(seed=4, status="diverged"),
+    ]
+    (row, *_) = lines_of(records)
+    assert [row[f"seeds{what}"] for what in ("", "_run", "_failed", "_at_chance")] == ["2", "4", "2", "1"]
+
+
+def test_numbers_lead_to_the_runs_that_they_are_the_mean_of():
+    table = make_table([make_record(seed=2), make_record(seed=1), make_record(seed=3, status="diverged")])
+    assert table.rows[0][2].runs == ("listops-HGRN-1", "listops-HGRN-2")
+
+
 def test_seeds_on_different_devices_have_no_common_speed():
     gpu = Device(name="a GPU", backend="triton", precision="32", threads=2)
-    table = make_table(CELLS, [make_record(seed=1), make_record(seed=2, device=gpu)])
+    table = make_table([make_record(seed=1), make_record(seed=2, device=gpu)])
     assert (table.rows[0][7].text, table.rows[0][7].marks) == ("–", (1,))
     assert "a processor" in table.notes[0]
     assert "a GPU" in table.notes[0]
@@ -168,32 +145,97 @@ def test_memory_counted_in_two_ways_has_no_common_peak():
 
 def test_departures_and_stamps_stand_below_the_table():
     open_run = make_record(track="open", departures=["RGB input", "crop and flip"])
-    table = make_table(CELLS, [open_run, make_record(model="Transformer")])
-    assert table.notes == ["Open track: RGB input. crop and flip."]
-    assert [row[1].marks for row in table.rows] == [(1,), (), (), ()]
+    table = make_table([open_run, make_record(model="Transformer", departures=["crop and flip"])])
+    assert table.notes == ["Open track.", "RGB input.", "crop and flip."]
+    assert [row[1].marks for row in table.rows] == [(1, 2, 3), (3,), (), ()]
     remarks = " ".join(table.remarks)
-    for words in ("Scale: tiny.", "Protocol: s4.", "Track: open, strict.", "a processor", "listops 01234567"):
+    for words in ("not comparable with published", "a processor", "listops 01234567"):
         assert words in remarks
     assert "012345678" not in remarks
 
 
 def test_models_that_saw_different_data_are_marked():
-    table = make_table(CELLS, [make_record(), make_record(model="Transformer", data_fingerprint="ffff")])
+    table = make_table([make_record(), make_record(model="Transformer", data_fingerprint="ffff")])
     assert [row[0].marks for row in table.rows] == [(1,), (1,), (), ()]
     assert "not comparable" in table.notes[0]
 
 
 def test_records_outside_the_suite_are_named():
-    table = make_table(CELLS, [make_record(task="pathx")])
-    assert all(row[2].text == "–" for row in table.rows)
-    assert make_table(CELLS, [make_record(), make_record(task="pathx")]).remarks[-1].endswith("pathx-HGRN-1.")
+    keys = [Key("listops", "tiny", "HGRN")]
+    table = cells_table(gather(keys, [make_record(), make_record(task="pathx"), make_record(seed=2, scale="small")]))
+    assert len(table.rows) == 1
+    assert table.remarks[-1].endswith("pathx-HGRN-1, listops-HGRN-2.")
+
+
+def test_a_difference_in_the_search_for_hyper_parameters_is_said():
+    searched = {"tuning": {"trials": 20, "epochs": 1}}
+    records = [make_record(config=searched), make_record(model="Transformer"), make_record("text")]
+    table = make_table(records)
+    assert table.notes == ["Searches for hyper-parameters: HGRN 20 trials of 1 epoch, Transformer none."]
+    assert [row[0].marks for row in table.rows] == [(1,), (1,), (), ()]
+    assert make_table([make_record(config=searched)]).notes == []
+
+
+def test_published_rows_stand_below_the_measured_ones_of_their_task():
+    table = make_table([make_record()], against=["transformer", "hgrn"])
+    groups = [(group.heading, [row[1].text for row in group.rows]) for group in table.groups]
+    published = ("Published", ["Transformer, ICLR 2021", "HGRN, NeurIPS 2023"])
+    assert groups == [("", ["HGRN", "Transformer"]), published] * 2
+    rows = [row for row in lines_of([make_record()], against=["transformer", "hgrn"]) if row["kind"] == "published"]
+    assert [(row["task"], row["id"], float(row["accuracy"])) for row in rows] == [
+        ("listops", "transformer", 0.3637),
+        ("listops", "hgrn", 0.5995),
+        ("text", "transformer", 0.6427),
+        ("text", "hgrn", 0.8814),
+    ]
+    assert "selected-on-test" in rows[3]["departures"]
+    assert "The checkpoint is selected on the test split, as in the published code." in table.notes
+    failed = make_table([make_record("pathx")], tasks=("pathx",), against=["transformer"]).rows[-1]
+    assert (failed[2].text, failed[2].values) == ("fails", (None, None))
+
+
+def test_a_cell_that_stands_for_a_published_figure_is_set_beside_it():
+    config = {"stands_for": "hgrn"}
+    chosen = ["The checkpoint is selected on the test split, as in the published code."]
+    records = [
+        make_record(correct=1170, total=2000, scale="full", config=config),  # 58.50, published 59.95
+        make_record("text", correct=20000, total=25000, scale="full", config=config, departures=chosen),  # 88.14
+        make_record(model="Transformer", correct=730, total=2000, scale="full"),
+    ]
+    rows = texts_of(records)
+    # Half-widths: sqrt(1.96² · p(1 − p) / n of both samples), to which Wilson's intervals come close.
+    half = 100 * 1.96 * (0.585 * 0.415 / 2000 + 0.5995 * 0.4005 / 2000) ** 0.5
+    difference, sign, found = rows[0]["Deviation"].split()
+    assert (rows[0]["Published %"], difference, sign, rows[0]["Verdict"]) == ("59.95", "−1.45", "±", "reproduced")
+    assert float(found) == pytest.approx(half, abs=0.05)
+    assert (rows[2]["Published %"], rows[2]["Verdict"]) == ("88.14", "below")
+    assert (rows[1]["Published %"], rows[1]["Deviation"], rows[1]["Verdict"]) == ("–", "–", "–")
+    line = lines_of(records)[0]
+    assert float(line["published"]) == 0.5995
+    assert float(line["deviation"]) == pytest.approx(0.585 - 0.5995)
+    assert "Verdict" not in texts_of([make_record()])[0]
+
+
+def test_a_cell_stands_for_a_figure_only_if_all_its_seeds_do():
+    records = [make_record(seed=1, config={"stands_for": "hgrn"}), make_record(seed=2, config={"stands_for": None})]
+    assert "Published %" in texts_of(records[:1])[0]
+    assert "Published %" not in texts_of(records)[0]
+
+
+def test_a_figure_that_cannot_be_compared_says_why_in_a_note():
+    table = make_table([make_record(config={"stands_for": "hgrn"})])
+    entry = table.rows[0][8]
+    assert (entry.text, table.notes[entry.marks[0] - 1]) == (
+        "not comparable",
+        "Measured at scale tiny, published at full size.",
+    )
+    assert table.rows[0][7].text == "–"
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"seed": 1}, "both have seed 1"),
-        ({"scale": "full"}, "differ in scale (tiny, full)"),
         ({"protocol": "google"}, "differ in protocol"),
         ({"config_hash": "other"}, "differ in config_hash"),
         ({"data_fingerprint": "other"}, "saw different data"),
@@ -203,7 +245,7 @@ def test_records_outside_the_suite_are_named():
 def test_runs_that_cannot_be_averaged_are_refused(changes, words):
     other = make_record(**({"seed": 2, "run": "other"} | changes))
     with pytest.raises(UserError) as error:
-        make_table(CELLS, [make_record(), other])
+        make_table([make_record(), other])
     assert words in str(error.value)
     assert "other" in str(error.value)
 
@@ -216,91 +258,9 @@ def test_numbers_for_people(value, text):
     assert si(value) == text
 
 
+def test_differences_for_people_have_a_sign():
+    assert [points(share) for share in (0.0031, -0.0145, 0.0)] == ["+0.31", "−1.45", "+0.00"]
+
+
 def test_bytes_for_people():
     assert [binary(n * 2**20) for n in (1, 1023, 1024, 1536)] == ["1 MiB", "1023 MiB", "1.00 GiB", "1.50 GiB"]
-
-
-NASTY = r"a|b_c*<b>x</b> & 50% $1 #2 {z} ~^ \end{table}"
-
-
-def nasty_table():
-    cells = [("listops", NASTY), ("listops", "HGRN"), ("text", "HGRN")]
-    records = [make_record(model=NASTY, track="open", departures=[NASTY]), make_record()]
-    return make_table(cells, records, baseline="HGRN", caption=NASTY)
-
-
-def test_markdown_rows_are_whole():
-    lines = to_markdown(nasty_table()).splitlines()
-    rows = [line for line in lines if line.startswith("|")]
-    assert len(rows) == 2 + 3
-    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {12}
-    assert len({len(row) for row in rows}) == 1
-    assert "<b>" not in "\n".join(lines)
-    assert "<sup>1</sup> Open track" in "\n".join(lines)
-
-
-def test_csv_numbers_are_exact():
-    (row, *_) = lines_of([make_record(correct=1, total=3)], baseline="HGRN")
-    assert float(row["accuracy"]) == 1 / 3
-    assert (int(row["parameters"]), int(row["peak_bytes"])) == (86432, 3 * 2**29)
-    assert (float(row["tokens_per_second"]), float(row["samples_per_second"])) == (1000.0, 10.0)
-    assert float(row["speed_ratio"]) == 1.0
-    assert (row["sd"], row["seeds"], row["scale"], row["peak_counts"]) == ("", "1", "tiny", "resident set")
-    assert next(csv.DictReader(io.StringIO(to_csv(nasty_table()))))["model"] == NASTY
-
-
-def test_latex_is_balanced_and_escaped():
-    text = to_latex(nasty_table())
-    begun = re.findall(r"(?<!backslash\{\})\\begin\{(\w+)\}", text)
-    ended = re.findall(r"\\end\{(\w+)\}", text)
-    assert begun == ["table", "tabular", "minipage"]
-    assert ended == ["tabular", "minipage", "table"]
-    bare = re.sub(r"\\[\\{}$&#_%]", "", text)
-    assert bare.count("{") == bare.count("}")
-    rows = [line for line in bare.splitlines() if line.endswith(r"\tabularnewline")]
-    assert [row.count("&") for row in rows] == [10] * 4
-    assert not re.search(r"[#~^_]", re.sub(r"\}~|\{table\}.*", "", bare))
-    assert [rule for rule in ("top", "mid", "bottom") if text.count(rf"\{rule}rule") == 1] == ["top", "mid", "bottom"]
-
-
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
-def test_latex_compiles(tmp_path):
-    table = to_latex(nasty_table())
-    document = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n" + table + "\\end{document}\n"
-    (tmp_path / "t.tex").write_text(document, encoding="utf-8")
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=60)
-    assert done.returncode == 0, done.stdout[-2000:]
-
-
-class Cells(HTMLParser):
-    """Collect the text of every table row's cells, and every tag."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.rows: list[list[str]] = []
-        self.tags: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        if tag == "tr":
-            self.rows.append([])
-        elif tag in ("td", "th"):
-            self.rows[-1].append("")
-
-    def handle_data(self, data):
-        if self.rows and self.rows[-1]:
-            self.rows[-1][-1] += data
-
-
-def test_html_is_escaped():
-    page = Cells(to_html(nasty_table()))
-    assert "b" not in page.tags
-    assert page.rows[1][1] == NASTY + "1"  # with the mark of its note
-    assert [len(row) for row in page.rows] == [11] * 4
-
-
-def test_every_renderer_takes_an_empty_suite():
-    for name, renderer in RENDERERS.items():
-        assert "Accuracy" in renderer(make_table([], [])) or name == "csv"
