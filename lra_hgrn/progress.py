@@ -4,6 +4,8 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -54,6 +56,17 @@ def bar(console: Console | None = None) -> Progress:
         TextColumn("{task.fields[note]}"),
         console=console or Console(stderr=True),
     )
+
+
+@contextmanager
+def counter(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
+    """Show how many of ``total`` pieces are done: the function that is given takes their number and the next one."""
+    if not sys.stderr.isatty():
+        yield lambda done, note: print(f"{title}: {done}/{total} {note}".rstrip(), file=sys.stderr, flush=True)
+        return
+    with bar() as shown:
+        row = shown.add_task(title, total=total, note="")
+        yield lambda done, note: shown.update(row, completed=done, note=note)
 
 
 class Reporter:

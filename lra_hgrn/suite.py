@@ -1,6 +1,7 @@
 """A suite: the cells of one table, each a model on a task, times seeds."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +12,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lra_hgrn.cell import compose_cell
 from lra_hgrn.config import Config, Layer
-from lra_hgrn.config.compose import as_words, find, identity, parse_overrides, read_yaml, run_name
+from lra_hgrn.config.compose import as_words, find, identity, names, parse_overrides, read_yaml, run_name
 from lra_hgrn.errors import UserError, nearest
+from lra_hgrn.results.cells import Key
 from lra_hgrn.results.record import FILE, Record, load_record
 
 
@@ -35,6 +37,8 @@ class SuiteFile:
     tasks: list[str] = field(default_factory=list)
     seeds: list[int] = field(default_factory=lambda: [1])
     baseline: str | None = None  # name in tables of the model that speeds are compared with
+    against: list[str] = field(default_factory=list)  # published rows beside the measured ones, by id
+    reproduces: str | None = None  # what `lra reproduce` calls this suite
     set: dict[str, Any] = field(default_factory=dict)  # options of every cell
 
 
@@ -46,6 +50,15 @@ class Job:
     task: str
     words: tuple[str, ...]  # what follows `lra train MODEL TASK`
     config: Config
+
+    @property
+    def key(self) -> Key:
+        return Key(self.config.task.name, self.config.task.scale, self.config.model.name)
+
+    @property
+    def identity(self) -> str:
+        """Hash of what decides what is learnt, but the seed."""
+        return identity(self.config)
 
     def directory(self, runs: Path) -> Path:
         return runs / run_name(self.config)
@@ -64,11 +77,12 @@ class Suite:
     title: str
     baseline: str | None
     jobs: list[Job]
+    against: tuple[str, ...] = ()
 
     @property
-    def cells(self) -> list[tuple[str, str]]:
-        """(task, model name) of each row, in order."""
-        return list(dict.fromkeys((job.config.task.name, job.config.model.name) for job in self.jobs))
+    def keys(self) -> list[Key]:
+        """What the cells are known by, in order."""
+        return list(dict.fromkeys(job.key for job in self.jobs))
 
     def records(self, runs: Path) -> tuple[list[Record], list[str]]:
         """Return the records that exist, and one sentence for each that cannot be read."""
@@ -84,37 +98,101 @@ class Suite:
         return records, problems
 
 
-def load_suite(name: str, overrides: Sequence[str] = ()) -> Suite:
-    """Read a suite by name or file and compose its cells; ``overrides`` go over every cell.
+def load_suite(
+    name: str, overrides: Sequence[str] = (), tasks: Sequence[str] = (), models: Sequence[str] = ()
+) -> Suite:
+    """Read a suite by name or file and compose its cells.
+
+    Args:
+        name: in ``configs/suites``, or a .yaml file.
+        overrides: ``key=value`` words that go over every cell; ``seed``, one or a list, replaces the suite's seeds.
+        tasks, models: the only ones that are wanted, by the words of the suite's cells; none: all.
 
     Raises:
         UserError: for a wrong name, key or value in the suite or in one of its cells.
     """
     path, origin = find("suites", name)
-    suite = _parse(read_yaml(path, origin), origin)
+    return _compose(path.stem, _parse(read_yaml(path, origin), origin), origin, overrides, tasks, models)
+
+
+def ad_hoc_suite(
+    name: str,
+    title: str,
+    cells: Sequence[Cell],
+    against: Sequence[str],
+    overrides: Sequence[str] = (),
+    tasks: Sequence[str] = (),
+    models: Sequence[str] = (),
+) -> Suite:
+    """Compose cells that stand in no file; the rest as `load_suite`."""
+    return _compose(name, SuiteFile(title, list(cells), against=list(against)), name, overrides, tasks, models)
+
+
+def suites() -> dict[str, SuiteFile]:
+    """Return what every file of ``configs/suites`` holds, by name."""
+    return {name: _parse(read_yaml(*find("suites", name)), f"configs/suites/{name}.yaml") for name in names("suites")}
+
+
+def _compose(
+    name: str,
+    suite: SuiteFile,
+    origin: str,
+    overrides: Sequence[str],
+    tasks: Sequence[str] = (),
+    models: Sequence[str] = (),
+) -> Suite:
     tree = parse_overrides(overrides)
-    seeds = [tree.pop("seed")] if "seed" in tree else suite.seeds
-    jobs = [_job(cell, seed, suite.set, tree, origin) for cell in suite.cells for seed in seeds]
-    rows = [(job.config.task.name, job.config.model.name, job.config.seed) for job in jobs]
-    for row in rows:
-        if rows.count(row) > 1:
+    seeds = _seeds(tree.pop("seed", suite.seeds))
+    cells = _chosen(suite.cells, tasks, models, origin)
+    jobs = [job for cell in cells for job in _jobs(cell, seeds, suite.set, tree, origin)]
+    rows = Counter((job.key, job.config.seed) for job in jobs)
+    for (key, seed), count in rows.items():
+        if count > 1:
             raise UserError(
-                f"{origin} has {row[1]!r} on {row[0]!r} with seed {row[2]} twice; "
+                f"{origin} has {key.model!r} on {key.task!r} with seed {seed} twice; "
                 "give one of the cells another model.name in its `set`."
             )
-    known = list(dict.fromkeys(row[1] for row in rows))
-    if suite.baseline is not None and suite.baseline not in known:
-        raise UserError(f"{origin}: baseline {suite.baseline!r} is none of the models {', '.join(known)}.")
-    return Suite(path.stem, suite.title, suite.baseline, jobs)
+    known = list(dict.fromkeys(key.model for key, _ in rows))
+    baseline = suite.baseline
+    if baseline is not None and baseline not in known:
+        if not (tasks or models):
+            raise UserError(f"{origin}: baseline {baseline!r} is none of the models {', '.join(known)}.")
+        baseline = None
+    return Suite(name, suite.title, baseline, jobs, tuple(suite.against))
 
 
-def _job(cell: Cell, seed: int, shared: Mapping[str, Any], tree: Mapping[str, Any], origin: str) -> Job:
-    extra = [Layer(origin, shared), Layer(origin, cell.set), Layer("command line", tree), Layer(origin, {"seed": seed})]
-    config = compose_cell(cell.model, cell.task, extra=extra).config
-    words = tuple(word for layer in extra for word in as_words(layer.values))
+def _chosen(cells: Sequence[Cell], tasks: Sequence[str], models: Sequence[str], origin: str) -> list[Cell]:
+    for what, wanted, known in (
+        ("task", tasks, list(dict.fromkeys(cell.task for cell in cells))),
+        ("model", models, list(dict.fromkeys(cell.model for cell in cells))),
+    ):
+        for word in wanted:
+            if word not in known:
+                raise UserError(f"{origin} has no {what} {word!r}.{nearest(word, known)} It has {', '.join(known)}.")
+    chosen = [cell for cell in cells if (not tasks or cell.task in tasks) and (not models or cell.model in models)]
+    if not chosen:
+        raise UserError(f"{origin} has no cell of {', '.join(models)} on {', '.join(tasks)}.")
+    return chosen
+
+
+def _seeds(given: Any) -> list[int]:
+    seeds = given if isinstance(given, list) else [given]
+    if not seeds or not all(type(seed) is int for seed in seeds):
+        raise UserError(f"Option 'seed' takes a whole number or a list of them, such as seed=[1,2,3], not {given!r}.")
+    return seeds
+
+
+def _jobs(
+    cell: Cell, seeds: Sequence[int], shared: Mapping[str, Any], tree: Mapping[str, Any], origin: str
+) -> list[Job]:
+    layers = [Layer(origin, shared), Layer(origin, cell.set), Layer("command line", tree)]
+    config = compose_cell(cell.model, cell.task, extra=layers).config
+    words = tuple(word for layer in layers for word in as_words(layer.values))
     again = compose_cell(cell.model, cell.task, words).config
-    assert (identity(again), again.seed) == (identity(config), config.seed), words
-    return Job(cell.model, cell.task, words, config)
+    assert identity(again) == identity(config), words  # what `lra train` makes of the words
+    return [
+        Job(cell.model, cell.task, (*words, f"seed={seed}"), dataclasses.replace(config, seed=seed)) for seed in seeds
+    ]
 
 
 def _parse(values: Mapping[str, Any], origin: str) -> SuiteFile:

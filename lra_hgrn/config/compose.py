@@ -4,6 +4,7 @@ Each layer is a mapping of the options in `lra_hgrn.config.schema`; each leaf re
 Nothing here imports torch, so that a wrong key is answered at once.
 """
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -40,7 +41,16 @@ NOT_IDENTITY = (
     "train.deterministic",
     "train.checkpoint_minutes",
     "train.log_every",
+    "train.tracker",
+    "tuning.trials",
+    "tuning.epochs",
+    "stands_for",
 )
+
+
+# How a recipe is computed, which is told beside its result and does not make another recipe of it.
+ARITHMETIC = ("train.precision", "train.compile")
+STANDS_FOR = "stands_for"
 
 
 @dataclass
@@ -116,8 +126,24 @@ def compose(model: str, task: str, overrides: Sequence[str] = (), extra: Sequenc
         UserError: for an unknown name, a wrong key, type or choice.
     """
     layer, recipes = _model_layer(model)
-    layers = [_task_layer(task), layer, *_recipe_layers(recipes, task)]
-    return merge([*layers, *extra, Layer("command line", parse_overrides(overrides))])
+    published = [_task_layer(task), layer, *_recipe_layers(recipes, task)]
+    changes = [*extra, Layer("command line", parse_overrides(overrides))]
+    composed = merge([*published, *changes])
+    if composed.config.stands_for is not None and _departs(composed.config, published, changes):
+        composed.config.stands_for, composed.origins[STANDS_FOR] = None, "an option of the recipe was changed"
+    return composed
+
+
+def _departs(config: Config, published: Sequence[Layer], changes: Sequence[Layer]) -> bool:
+    """Whether ``changes`` make of the published recipe something that no longer stands for the published figure."""
+    keys = {key for layer in changes for key, _ in _leaves(layer.values)}
+    if STANDS_FOR in keys:
+        return False
+    if all(key in NOT_IDENTITY or key in ARITHMETIC for key in keys):
+        return False
+    before, after = (dict(_leaves(plain(item))) for item in (merge(published).config, config))
+    kept = (before.keys() | after.keys()) - {*NOT_IDENTITY, *ARITHMETIC}
+    return any(before.get(key) != after.get(key) for key in kept)
 
 
 def compose_task(task: str, overrides: Sequence[str] = ()) -> Config:
@@ -165,7 +191,10 @@ def _recipe_layers(models: Sequence[str], task: str) -> Iterator[Layer]:
         path = config_dir() / "recipes" / model / f"{task}.yaml"
         if path.is_file():
             origin = f"configs/recipes/{model}/{task}.yaml"
-            yield Layer(origin, read_yaml(path, origin))
+            values = read_yaml(path, origin)
+            if model != models[-1]:
+                values.pop(STANDS_FOR, None)  # what a recipe stands for is not what others do with it
+            yield Layer(origin, values)
 
 
 def _is_file_or_name(kind: str, name: str) -> bool:
@@ -181,7 +210,7 @@ def merge(layers: Sequence[Layer]) -> Composed:
 
     A layer that names another token mixer drops the keyword arguments that earlier layers gave the one before.
     """
-    config = OmegaConf.structured(Config)
+    config = copy.deepcopy(_schema())
     origins = dict.fromkeys(option_keys(), "default")
     for layer in layers:
         leaves = dict(_leaves(layer.values))
@@ -196,6 +225,11 @@ def merge(layers: Sequence[Layer]) -> Composed:
     for key in sorted(OmegaConf.missing_keys(config)):
         raise UserError(f"Option {key!r} has no value; set it in a file or as {key}=...")
     return Composed(cast(Config, OmegaConf.to_object(config)), origins)
+
+
+@cache
+def _schema() -> DictConfig:
+    return cast(DictConfig, OmegaConf.structured(Config))  # slow to make, and made for every cell of a suite
 
 
 def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
@@ -252,10 +286,23 @@ def option_keys() -> dict[str, dataclasses.Field[Any]]:
 
 
 def identity(config: Config) -> str:
-    """Return the hash (12 hex digits) of everything in a configuration that decides what is learnt, but the seed."""
-    flat = dict(_leaves(plain(config)))
-    kept = {key: value for key, value in flat.items() if key not in NOT_IDENTITY}
+    """Return the hash (12 hex digits) of everything in a configuration that decides what is learnt, but the seed.
+
+    Options at their default are left out, so that an option that is added later on changes no earlier hash.
+    """
+    kept = {key: value for key, value in changed(config).items() if key not in NOT_IDENTITY}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def changed(config: Config) -> dict[str, Any]:
+    """Return the options of a configuration that differ from their defaults, by dotted key."""
+    defaults = _defaults()
+    return {key: value for key, value in _leaves(plain(config)) if key not in defaults or defaults[key] != value}
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    return dict(_leaves(plain(Config())))
 
 
 def run_name(config: Config) -> str:

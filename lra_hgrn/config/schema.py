@@ -24,13 +24,16 @@ class TaskConfig:
 
     name: str = option("???", "Task: a registered name, a class's dotted path, or a folder with a card.toml.")
     scale: str = option("full", "Named size of the task: tiny, small, full (the published size), or one of its own.")
-    protocol: str = option("s4", "Line of published code whose tokens, lengths and splits are used: s4 or google.")
+    protocol: str = option(
+        "s4", "Line of published code whose tokens, lengths and splits are used: s4, google, or one of the task's own."
+    )
     source: str | None = option(
         None, "What the data are made from: generated, official, mini, folder; null: the task's first one."
     )
     selection: Literal["strict", "published"] = option(
         "strict", "Where no validation split is published: hold one out of train, or select on test as published."
     )
+    augment: bool = option(False, "Change training images at random as the task defines it (Image: crop and flip).")
     seed: int = option(0, "Seed of generated data and of drawn splits.")
     data_dir: str | None = option(None, "Folder of prepared tasks; null: $LRA_DATA, else the user's cache folder.")
     workers: int = option(0, "Threads that generate data; 0: one for each core.", low=0)
@@ -73,7 +76,7 @@ class ModelConfig:
 
 @dataclass
 class OptimConfig:
-    """AdamW with linear warm-up and a cosine that ends at min_lr and stays there."""
+    """AdamW with linear warm-up and a cosine that ends at min_lr."""
 
     lr: float = option(1e-3, "Peak learning rate.", low=0)
     recurrence_lr: float | None = option(None, "Peak learning rate of recurrence parameters; null: as lr.", low=0)
@@ -84,6 +87,7 @@ class OptimConfig:
     warmup_steps: int = option(0, "Linear warm-up from 0 to lr.", "steps", low=0)
     schedule_steps: int | None = option(None, "Step at which the cosine ends; null: the last step.", "steps", low=1)
     min_lr: float = option(0.0, "Learning rate at the end of the cosine, over its peak.", low=0, high=1)
+    past_end: bool = option(False, "Follow the cosine past its end, where it rises again; false: stay at min_lr.")
     clip: float = option(0.0, "Largest norm of the gradient; 0: no clipping.", low=0)
 
 
@@ -108,6 +112,17 @@ class TrainConfig:
     deterministic: bool = option(False, "Refuse operations that are not reproducible bit for bit.")
     checkpoint_minutes: float = option(10.0, "Time between checkpoints inside an epoch.", "minutes", low=0)
     log_every: int = option(50, "Steps in one row of metrics.csv.", "steps", low=1)
+    tracker: Literal["none", "tensorboard", "wandb", "mlflow"] = option(
+        "none", "Where the rows of metrics.csv are sent as well; each is an extra of the distribution."
+    )
+
+
+@dataclass
+class TuningConfig:
+    """What a search for hyper-parameters spent on these options; `lra tune` writes it."""
+
+    trials: int = option(0, "Trials of the search, scored on the validation split; 0: there was none.", low=0)
+    epochs: int = option(0, "Passes over the training split in one trial.", "epochs", low=0)
 
 
 @dataclass
@@ -118,4 +133,8 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    tuning: TuningConfig = field(default_factory=TuningConfig)
+    stands_for: str | None = option(
+        None, "Row of results/published.csv that the recipe repeats; null once an option of it is changed."
+    )
     seed: int = option(1, "Seed of initial weights, batch order and dropout.")

@@ -1,9 +1,11 @@
-"""Full precision where half precision would spoil a result."""
+"""The arithmetic of a run, and full precision where half precision would spoil a result."""
 
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
+
+_AUTOCAST = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}  # by train.precision
 
 
 def full(x: Tensor) -> Tensor:
@@ -16,3 +18,9 @@ def without_autocast(x: Tensor) -> AbstractContextManager[None]:
     if x.device.type == "meta":  # which knows no autocast
         return nullcontext()
     return torch.autocast(x.device.type, enabled=False)
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
+    """Return the context in which a network of ``train.precision`` computes."""
+    dtype = _AUTOCAST[precision]
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)

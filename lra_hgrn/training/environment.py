@@ -58,6 +58,18 @@ def device_name(device: torch.device) -> str:
     return f"{model}, {os.cpu_count()} cores"
 
 
+def compute_device(accelerator: str) -> torch.device:
+    """Return the device that ``train.accelerator`` asks for: "auto", "cpu" or "gpu".
+
+    Raises:
+        UserError: there is no GPU.
+    """
+    gpu = torch.cuda.is_available() if accelerator == "auto" else accelerator == "gpu"
+    if gpu and not torch.cuda.is_available():
+        raise UserError("train.accelerator=gpu, but torch sees no GPU here; use train.accelerator=cpu.")
+    return torch.device("cuda", torch.cuda.current_device()) if gpu else torch.device("cpu")
+
+
 def kernel_backend(device: torch.device) -> str:
     """Return the backend of `hgrn_kernels` that is used on a device.
 
@@ -81,6 +93,16 @@ def keep_freed_memory() -> None:
         trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD, M_MMAP_MAX of malloc.h
         mallopt(trim_threshold, 2**31 - 1)
         mallopt(mmap_max, 0)
+
+
+def memory_size() -> int | None:
+    """Return the memory of the GPU, or of the machine where there is none, in bytes; None if it is not known."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        return None
 
 
 def reset_peak_memory(device: torch.device) -> None:

@@ -1,12 +1,27 @@
 """Composition of configurations: order of the layers, origins, and one sentence for every mistake."""
 
+import json
+from pathlib import Path
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lra_hgrn.config import Layer, compose, from_plain, identity, plain
-from lra_hgrn.config.compose import as_words, config_dir, names, option_keys, parse_overrides, parse_value, run_name
+from lra_hgrn.config.compose import (
+    as_words,
+    changed,
+    config_dir,
+    merge,
+    names,
+    option_keys,
+    parse_overrides,
+    parse_value,
+    run_name,
+)
 from lra_hgrn.errors import UserError
+
+DEFAULTS = Path(__file__).with_name("defaults.json")
 
 
 def test_later_layers_win_and_origins_say_so():
@@ -137,6 +152,35 @@ def test_identity_ignores_the_machine_and_the_seed_only():
     for word in ("optim.lr=0.1", "task.seed=1", "model.kwargs.causal=true", "train.epochs=2", "task.scale=tiny"):
         assert identity(compose("hgrn", "listops", [word]).config) != identity(base), word
     assert run_name(base) == f"listops-full-hgrn-seed1-{identity(base)}"
+
+
+def test_a_default_never_changes_since_hashes_leave_defaults_out():
+    """An option may be added, with the default that repeats what was before it; then also here."""
+    known = json.loads(DEFAULTS.read_text())
+    nothing = merge([Layer("x", {"task": {"name": "t"}, "model": {"name": "m"}})]).config
+    assert changed(nothing) == {"task.name": "t", "model.name": "m"}
+    assert {key: item.default for key, item in option_keys().items() if key != "model.kwargs"} == known
+
+
+def test_an_option_at_its_default_changes_no_identity():
+    base = compose("hgrn", "listops").config
+    assert identity(compose("hgrn", "listops", ["optim.min_lr=0", "task.augment=false"]).config) == identity(base)
+
+
+def test_a_recipe_stands_for_its_published_figure_until_an_option_of_it_is_changed():
+    def stands_for(*words, model="hgrn"):
+        return compose(model, "listops", words).config.stands_for
+
+    assert stands_for() == "hgrn"
+    for word in ("seed=2", "train.threads=1", "train.precision=bf16", "train.compile=true", "optim.lr=5e-4"):
+        assert stands_for(word) == "hgrn", word
+    for word in ("optim.lr=1e-3", "train.epochs=1", "task.scale=tiny", "model.kwargs.causal=true", "task.seed=1"):
+        assert stands_for(word) is None, word
+        assert stands_for(word, "seed=2") is None
+    # Whoever takes HGRN's recipe is not HGRN.
+    assert stands_for(model="hgrn-causal") is None
+    assert stands_for(model="my_package.Mixer") is None
+    assert compose("hgrn", "listops", ["optim.lr=1"]).origins["stands_for"] == "an option of the recipe was changed"
 
 
 OPTIONS = {key: item for key, item in option_keys().items() if key not in ("task.name", "model.kwargs")}

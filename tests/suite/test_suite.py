@@ -10,6 +10,8 @@ from lra_hgrn.config.compose import names
 from lra_hgrn.errors import UserError
 from lra_hgrn.models.match import count_parameters, task_spec
 from lra_hgrn.models.mixers.hgru import HGRU
+from lra_hgrn.results.cells import labels
+from lra_hgrn.results.published import find_methods
 from lra_hgrn.suite import load_suite
 
 SUITE = """
@@ -32,7 +34,7 @@ def write(tmp_path, text):
 def test_cells_times_seeds_with_shared_own_and_given_options(tmp_path):
     suite = load_suite(write(tmp_path, SUITE), ["optim.clip=2", "train.epochs=4"])
     assert (suite.name, suite.title, suite.baseline) == ("mine", "Test", "Transformer")
-    assert suite.cells == [("listops", "HGRN"), ("listops", "Transformer")]
+    assert suite.keys == [("listops", "tiny", "HGRN"), ("listops", "tiny", "Transformer")]
     assert [(job.config.model.name, job.config.seed) for job in suite.jobs] == [
         ("HGRN", 1),
         ("HGRN", 2),
@@ -48,6 +50,28 @@ def test_cells_times_seeds_with_shared_own_and_given_options(tmp_path):
 def test_a_seed_on_the_command_line_replaces_the_seeds(tmp_path):
     suite = load_suite(write(tmp_path, SUITE), ["seed=7"])
     assert [job.config.seed for job in suite.jobs] == [7, 7]
+    suite = load_suite(write(tmp_path, SUITE), ["seed=[4,5]"])
+    assert [job.config.seed for job in suite.jobs] == [4, 5, 4, 5]
+    for words in ("seed=[]", "seed=1.5", 'seed=[1,"x"]', "seed=true"):
+        with pytest.raises(UserError, match="takes a whole number or a list of them"):
+            load_suite(write(tmp_path, SUITE), [words])
+
+
+def test_only_the_cells_that_are_asked_for(tmp_path):
+    suite = load_suite(write(tmp_path, SUITE), models=["hgrn"], tasks=["listops"])
+    assert suite.keys == [("listops", "tiny", "HGRN")]
+    assert suite.baseline is None  # it is not among them
+    with pytest.raises(UserError, match=r"has no model 'hgrm'. Did you mean 'hgrn'\? It has hgrn, transformer"):
+        load_suite(write(tmp_path, SUITE), models=["hgrm"])
+    text = "title: Two\ncells: [{model: hgrn, task: text}, {model: lstm, task: image}]\n"
+    with pytest.raises(UserError, match="has no cell of lstm on text"):
+        load_suite(write(tmp_path, text), tasks=["text"], models=["lstm"])
+
+
+def test_one_task_at_several_scales_is_several_cells(tmp_path):
+    cells = ", ".join(f"{{model: hgrn, task: listops, set: {{task: {{scale: {scale}}}}}}}" for scale in ("tiny", "4k"))
+    suite = load_suite(write(tmp_path, f"title: Lengths\ncells: [{cells}, {{model: hgrn, task: text}}]\n"))
+    assert list(labels(suite.keys).values()) == ["listops tiny", "listops 4k", "text"]
 
 
 def test_no_run_no_record(tmp_path):
@@ -75,16 +99,17 @@ def test_a_wrong_suite_is_one_sentence(tmp_path, old, new, sentence):
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("name", names("suites"))
+@pytest.mark.parametrize("name", [name for name in names("suites") if name != "equal"])  # which has its own test
 def test_every_suite_of_the_project_composes(name):
     suite = load_suite(name)
+    find_methods(suite.against)
     assert suite.jobs
     assert suite.baseline is not None
 
 
 def test_models_times_tasks_are_cells(tmp_path):
     text = "title: Grid\nmodels: [hgrn, lstm]\ntasks: [text, listops]\ncells: [{model: hgrn, task: image}]\n"
-    assert load_suite(write(tmp_path, text)).cells == [
+    assert [(key.task, key.model) for key in load_suite(write(tmp_path, text)).keys] == [
         ("image", "HGRN"),
         ("text", "HGRN"),
         ("text", "LSTM"),
@@ -98,6 +123,7 @@ def test_models_times_tasks_are_cells(tmp_path):
 def test_cells_of_equal_size():
     """The width is found once for the job, and again by the process that runs it."""
     suite = load_suite("equal")
+    assert suite.baseline == "HGRN"
     sizes = {}
     for job in suite.jobs:
         sizes.setdefault(job.config.task.name, {})[job.model] = count_parameters(
@@ -110,7 +136,7 @@ def test_cells_of_equal_size():
 
 
 def test_ablations_change_one_part_each():
-    jobs = [job for job in load_suite("ablation").jobs if job.task == "text"]
+    jobs = [job for job in load_suite("ablations").jobs if job.task == "text"]
     whole = jobs[0].config.model
     assert whole.kwargs == {}
     for job in jobs[1:]:

@@ -1,0 +1,152 @@
+"""Short measurements of a cell on this machine: seconds of a step and of an evaluated sample, memory, disk."""
+
+import itertools
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from lra_hgrn.config import Config
+from lra_hgrn.models import build_classifier
+from lra_hgrn.models.precision import autocast
+from lra_hgrn.training import environment
+from lra_hgrn.training.data import build_task
+from lra_hgrn.training.optim import build_optimizer
+from lra_tasks import LRATask
+from lra_tasks.loader import Batch
+
+LONG_STEP = 1.0  # seconds: batches are not made larger than a step of this length needs
+STEPS = 3  # timed at the last batch size
+BYTES = 4  # of a weight in a checkpoint
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What was measured, at a part of the batch where a whole one takes long, and scaled to the whole."""
+
+    step_seconds: float  # of one training step: forward, backward, update
+    sample_seconds: float  # of one sample in evaluation
+    peak_bytes: int  # resident set on a CPU, allocated on a GPU
+    checkpoint_bytes: int  # of the last and the best checkpoint together
+    samples: int  # in the largest batch that was measured
+    real_data: bool  # False: the task is not prepared, and every sample had the greatest length
+
+
+def probe(config: Config) -> Probe:
+    """Train a few steps and measure them. The process that does this should do nothing else: it is its memory.
+
+    Batches grow from one sample by doubling until they are whole or a step takes a second. Time is scaled to the whole
+    batch in proportion, memory along the line through the last two sizes.
+
+    Raises:
+        UserError: the cell cannot be built.
+    """
+    if config.train.threads:
+        torch.set_num_threads(config.train.threads)
+    device = environment.compute_device(config.train.accelerator)
+    if device.type == "cpu":
+        environment.keep_freed_memory()
+    torch.manual_seed(config.seed)
+    task, prepared = _task(config)
+    steps = _Steps(config, task, device)
+    whole, measured = config.train.batch_size, []
+    for size in _sizes(whole):
+        batches = _batches(config, size, device, prepared)
+        steps.train(next(batches))  # the first one allocates
+        environment.reset_peak_memory(device)
+        seconds = steps.train(next(batches))
+        measured.append((size, environment.peak_memory(device)))
+        if seconds >= LONG_STEP:
+            break
+    size = measured[-1][0]
+    seconds = statistics.median([seconds, *(steps.train(next(batches)) for _ in range(STEPS - 1))])
+    weights = sum(parameter.numel() for parameter in steps.net.parameters())
+    return Probe(
+        step_seconds=seconds * whole / size,
+        sample_seconds=steps.evaluate(next(batches)) / size,
+        peak_bytes=_at(whole, measured),
+        checkpoint_bytes=weights * BYTES * 4,  # weights twice, and both of AdamW's means once
+        samples=size,
+        real_data=prepared,
+    )
+
+
+def _sizes(whole: int) -> Iterator[int]:
+    for power in itertools.count():
+        yield min(2**power, whole)
+        if 2**power >= whole:
+            return
+
+
+def _at(whole: int, measured: list[tuple[int, int]]) -> int:
+    """Follow the line through the last two (samples, bytes) to the whole batch."""
+    (size, top) = measured[-1]
+    if len(measured) < 2 or size == whole:
+        return top
+    before, bottom = measured[-2]
+    return round(top + max(0, top - bottom) / (size - before) * (whole - size))
+
+
+def _task(config: Config) -> tuple[LRATask, bool]:
+    task = build_task(config)
+    return task, task.folder.exists()
+
+
+def _batches(config: Config, size: int, device: torch.device, prepared: bool) -> Iterator[Batch]:
+    """Yield training batches of ``size`` samples without end: of the task's data, or random ones of full length."""
+    task = build_task(replace(config, train=replace(config.train, batch_size=size)))
+    if prepared:
+        task.setup()
+        while True:
+            for batch in task.train_dataloader():
+                yield Batch(*(tensor.to(device) for tensor in batch))
+    spec = task.spec
+    rows, length = size * spec.documents, spec.max_length
+    channels = () if spec.channels == 1 else (spec.channels,)
+    while True:
+        if spec.inputs == "tokens":
+            inputs = torch.randint(1, spec.vocab_size, (rows, length), device=device)
+        else:
+            inputs = torch.randn(rows, length, *channels, device=device)
+        lengths = torch.full((rows,), length, device=device)
+        yield Batch(inputs, lengths, torch.randint(spec.n_classes, (size,), device=device))
+
+
+class _Steps:
+    """The network of a cell with its optimiser, and how long it takes."""
+
+    def __init__(self, config: Config, task: LRATask, device: torch.device) -> None:
+        self.device = device
+        self.net: Any = build_classifier(task.spec, config.model).to(device)
+        self.optimizer = build_optimizer(self.net, config.optim)
+        self.precision = config.train.precision
+
+    def train(self, batch: Batch) -> float:
+        """Take one step and return its seconds."""
+        self.net.train()
+        began = self._now()
+        self.optimizer.zero_grad()
+        F.cross_entropy(self._logits(batch).float(), batch.labels).backward()
+        self.optimizer.step()
+        return self._now() - began
+
+    @torch.inference_mode()
+    def evaluate(self, batch: Batch) -> float:
+        """Classify a batch and return the seconds."""
+        self.net.eval()
+        began = self._now()
+        self._logits(batch).argmax(dim=-1).cpu()
+        return self._now() - began
+
+    def _logits(self, batch: Batch) -> torch.Tensor:
+        with autocast(self.device, self.precision):
+            return self.net(batch.inputs, batch.lengths)
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
