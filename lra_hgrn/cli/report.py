@@ -2,10 +2,9 @@
 
 import argparse
 import shlex
-import sys
 from pathlib import Path
 
-from lra_hgrn.cli.arguments import add_suite
+from lra_hgrn.cli.arguments import add_suite, results_of, suite_of
 
 PAGE = Path("results") / "report.html"
 
@@ -18,25 +17,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from lra_hgrn.errors import UserError
     from lra_hgrn.results.report import write_report
-    from lra_hgrn.suite import load_suite
 
-    suite = load_suite(args.suite, args.overrides)
-    records, problems = suite.records(args.runs)
-    words = shlex.join([args.suite, *args.overrides])
+    results = results_of(suite_of(args), args.runs)
+    chosen = [word for name in ("task", "model") for value in getattr(args, name) for word in (f"--{name}", value)]
+    words = shlex.join([args.suite, *args.overrides, *chosen])
+    commands = [f"lra {command} {words}" for command in ("sweep", "table", "compare", "figures", "report")]
     try:
-        path = write_report(
-            records,
-            suite.title,
-            args.output,
-            cells=suite.cells,
-            baseline=suite.baseline,
-            runs=args.runs,
-            commands=[f"lra sweep {words}", f"lra table {words}", f"lra report {words}"],
-            problems=problems,
-        )
+        path = write_report(results, args.output, commands=commands)
     except OSError as error:
         raise UserError(f"Cannot write {args.output}: {error.strerror}; choose another --output.") from None
-    for problem in problems:
-        print(f"lra: {problem}", file=sys.stderr)
     print(path)
-    return 1 if problems else 0
+    return 1 if results.problems else 0

@@ -1,91 +1,65 @@
-"""A suite's results as one HTML page that needs nothing else: no network, no scripts."""
+"""A suite's results as one HTML page that needs nothing else: no network, and no script but one that sorts tables."""
 
-import base64
-import html
-import json
+import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import pandas as pd
-
-from lra_hgrn.errors import UserError
-from lra_hgrn.inspection.record import FOLDER, Inspection, Picture, growth, load_inspection
-from lra_hgrn.results import figures
-from lra_hgrn.results.cells import Cell, collect
+from lra_hgrn.results import page
+from lra_hgrn.results.cells import Cell
+from lra_hgrn.results.cells_table import cells_table
+from lra_hgrn.results.compare import Comparison, apart, comparison_table, load_answers
+from lra_hgrn.results.figures.gallery import Omission, Plate, plates
+from lra_hgrn.results.figures.style import WIDTH, to_svg
 from lra_hgrn.results.files import write_whole
-from lra_hgrn.results.record import Record, Score
+from lra_hgrn.results.gather import Results
+from lra_hgrn.results.models_table import models_table
+from lra_hgrn.results.record import Record
 from lra_hgrn.results.render import to_html
-from lra_hgrn.results.table import MISSING, describe, make_table, percent, sentences
+from lra_hgrn.results.report_learnt import learnt
+from lra_hgrn.results.report_runs import runs_section
+from lra_hgrn.results.table import describe, sentences
 
-_STYLE = Path(__file__).with_name("report.css")
+_LONG = 15  # rows of a table that is still shown openly
+
+_COMPARED = "Every pair of models of a task, on the same test samples"
 
 
-def write_report(
-    records: Iterable[Record],
-    title: str,
-    path: Path,
-    *,
-    cells: Sequence[tuple[str, str]],
-    baseline: str | None = None,
-    runs: Path | None = None,
-    commands: Sequence[str] = (),
-    problems: Sequence[str] = (),
-) -> Path:
+def write_report(results: Results, path: Path, *, commands: Sequence[str] = ()) -> Path:
     """Write the page of a suite, whole or not at all; return its path.
 
     Args:
-        records: of the suite's runs.
-        title: heading of the page.
+        results: all that is known of the suite (`lra_hgrn.results.gather.gather`).
         path: the page, made or replaced.
-        cells: the suite's (task, model) pairs in order.
-        baseline: model whose speed the others' are compared with.
-        runs: folder of the runs' folders, for the learning curves and inspections; None leaves these out.
         commands: command lines that repeat the suite.
-        problems: sentences on records that could not be read, shown among the notices.
 
     Raises:
-        UserError: runs of one cell cannot be averaged.
+        OSError: the page cannot be written.
     """
-    records = list(records)
-    suite, _ = collect(cells, records)
-    shown = [record for cell in suite for record in cell.records]
-    curves, troubles = _curves(suite, runs)
-    learnt, strange = _learnt(shown, runs)
-    table = make_table(cells, records, baseline=baseline, caption="Test accuracy, speed and size of each model")
+    found, troubles = learnt(results.records, results.runs)
+    answers, unread = load_answers(results.cells, results.predictions) if results.runs is not None else ([], [])
     body = [
-        f"<header><h1>{_text(title)}</h1>{_summary(suite, shown)}</header>",
-        _notices([*problems, *_shortcomings(suite), *troubles, *strange]),
-        f'<section class="results"><h2>Results</h2>{to_html(table)}</section>',
-        _figures(suite, curves),
-        learnt,
-        _runs(shown),
-        _environment(shown),
-        _reproduction(suite, commands),
+        f"<header><h1>{page.text(results.title)}</h1>{_summary(results)}</header>",
+        _notices([*results.problems, *_shortcomings(results.cells), *unread, *troubles]),
+        page.section("Results", *_tables(results)),
+        page.section("Which differences are real", _differences(results.comparisons, apart(answers))),
+        page.section("Figures", _figures(plates(results))),
+        found,
+        runs_section(results.records, results.runs, path),
+        page.section("Environment", _environment(results.records)),
+        page.section("How to reproduce", _reproduction(commands)),
     ]
-    return write_whole(path, _page(title, "\n".join(filter(None, body))))
+    return write_whole(path, page.page(results.title, "\n".join(filter(None, body))))
 
 
-def _page(title: str, body: str) -> str:
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{_text(title)}</title>\n<style>\n{_STYLE.read_text(encoding='utf-8')}</style>\n</head>\n"
-        f"<body>\n{body}\n</body>\n</html>\n"
-    )
-
-
-def _text(value: object) -> str:
-    return html.escape(str(value))
-
-
-def _summary(suite: Sequence[Cell], records: Sequence[Record]) -> str:
-    done = sum(1 for cell in suite if cell.summary is not None)
-    parts = [f"{_count(len(records), 'run')}, {done} of {_count(len(suite), 'cell')} with results"]
+def _summary(results: Results) -> str:
+    records = results.records
+    done = sum(1 for cell in results.cells if cell.summary is not None)
+    parts = [f"{_count(len(records), 'run')}, {done} of {_count(len(results.cells), 'cell')} with results"]
     if records:
         days = sorted(record.started[:10] for record in records)
         parts.append(days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}")
         parts.append(f"lra-hgrn {', '.join(_distinct(r.versions.get('lra-hgrn', 'unknown') for r in records))}")
-    return f'<p class="summary">{_text(" · ".join(parts))}</p>'
+    return f'<p class="summary">{page.text(" · ".join(parts))}</p>'
 
 
 def _count(number: int, word: str) -> str:
@@ -122,149 +96,38 @@ def _shortcomings(suite: Sequence[Cell]) -> list[str]:
     return found
 
 
-def _notices(sentences: Sequence[str]) -> str:
-    if not sentences:
+def _notices(found: Sequence[str]) -> str:
+    if not found:
         return ""
-    items = "".join(f"<li>{_text(sentence)}</li>" for sentence in sentences)
+    items = "".join(f"<li>{page.text(sentence)}</li>" for sentence in found)
     return f'<section class="notices"><h2>To know before reading</h2><ul>{items}</ul></section>'
 
 
-def _curves(suite: Sequence[Cell], runs: Path | None) -> tuple[dict[str, pd.DataFrame], list[str]]:
-    """Read the metrics of every run; return them by name of run, and what could not be read."""
-    found: dict[str, pd.DataFrame] = {}
-    troubles = []
-    for record in (record for cell in suite for record in cell.records if runs is not None):
-        try:
-            found[record.run] = figures.load_metrics(Path(runs or "") / record.run / figures.METRICS)
-        except UserError as error:
-            troubles.append(str(error))
-    return found, troubles
+def _tables(results: Results) -> list[str]:
+    tables = {"Model by model: test accuracy in per cent": models_table(results)} if len(results.tasks) > 1 else {}
+    tables["Cell by cell: accuracy, speed and size"] = cells_table(results)
+    return [to_html(dataclasses.replace(table, caption=caption)) for caption, table in tables.items()]
 
 
-def _figures(suite: Sequence[Cell], curves: dict[str, pd.DataFrame]) -> str:
-    drawn = []
-    scatter = figures.accuracy_against_throughput(suite)
-    if scatter is not None:
-        caption = "Test accuracy (95 % interval) against training speed. A grey line joins the models of a task."
-        drawn.append(_figure(figures.to_svg(scatter, "speed"), caption))
-    tasks, models = _distinct(cell.task for cell in suite), _distinct(cell.model for cell in suite)
-    for number, task in enumerate(tasks):
-        cells = [cell for cell in suite if cell.task == task]
-        if any(record.run in curves for cell in cells for record in cell.records):
-            svg = figures.to_svg(figures.learning_curves(cells, curves, models), f"curves{number}")
-            drawn.append(_figure(svg, f"Learning curves on {task}. Each seed is a line of its model’s look."))
-    profiles = figures.lower_bound_profiles(suite)
-    if profiles is not None:
-        caption = (
-            "Learnt lower bounds of the forget gate by layer: mean over channels, with bands from 25 % to 75 % and "
-            "from 5 % to 95 % of the channels. A higher bound means a longer memory."
-        )
-        drawn.append(_figure(figures.to_svg(profiles, "bounds"), caption))
-    return f"<section><h2>Figures</h2>{''.join(drawn)}</section>" if drawn else ""
-
-
-def _figure(svg: str, caption: str) -> str:
-    label = html.escape(caption, quote=True)
-    return (
-        f'<figure class="plot"><div class="scroll" role="img" aria-label="{label}">{svg}</div>'
-        f"<figcaption>{_text(caption)}</figcaption></figure>"
-    )
-
-
-def _learnt(records: Sequence[Record], runs: Path | None) -> tuple[str, list[str]]:
-    """Render what `lra inspect` wrote of these runs, nothing if it was none; return it and what could not be read."""
-    articles, troubles = [], []
-    for record in (record for record in records if runs is not None):
-        folder = Path(runs or "") / record.run
-        try:
-            inspection = load_inspection(folder)
-            if inspection is not None:
-                articles.append(_inspected(record, inspection, folder / FOLDER))
-                troubles += _outdated(record, inspection)
-        except UserError as error:
-            troubles.append(str(error))
-    if not articles:
-        return "", troubles
-    said = (
-        "What the inspected models remember, layer by layer, and which parts of an input their decisions depend on "
-        "(“lra inspect”)."
-    )
-    return f"<section><h2>What the models learnt</h2><p>{said}</p>{''.join(articles)}</section>", troubles
-
-
-def _inspected(record: Record, inspection: Inspection, folder: Path) -> str:
-    """Render one inspected run: the gates openly, the samples behind a line to click on."""
-    gates = [_picture(folder, picture) for picture in inspection.pictures if picture.file == "gates.png"]
-    samples = [_picture(folder, picture) for picture in inspection.pictures if picture.file != "gates.png"]
-    head = f"{record.task} × {record.model}, seed {record.seed}, {inspection.checkpoint} checkpoint"
-    words = " ".join(filter(None, [f"{head}.", growth(inspection), *inspection.remarks]))
-    summary = f"<summary>{_text(head)}: {_count(len(samples), 'decision')}</summary>"
-    closed = f"<details>{summary}{''.join(samples)}</details>" if samples else ""
-    return f"<p>{_text(words)}</p>{''.join(gates)}{closed}"
-
-
-def _picture(folder: Path, picture: Picture) -> str:
-    try:
-        data = base64.b64encode((folder / picture.file).read_bytes()).decode("ascii")
-    except OSError as error:
-        raise UserError(f"{folder / picture.file} cannot be read ({error.strerror}): inspect the run again.") from None
-    return (
-        f'<figure class="plot"><div class="scroll"><img src="data:image/png;base64,{data}" style="width: 100%" '
-        f'alt="{html.escape(picture.caption, quote=True)}"></div>'
-        f"<figcaption>{_text(picture.caption)}</figcaption></figure>"
-    )
-
-
-def _outdated(record: Record, inspection: Inspection) -> list[str]:
-    step = getattr(record.scores, inspection.checkpoint).step if record.scores else inspection.step
-    if step == inspection.step:
-        return []
-    return [
-        f"{record.task} × {record.model}, seed {record.seed}: inspected at step {inspection.step}, but its "
-        f"{inspection.checkpoint} checkpoint is now of step {step}; inspect it again."
-    ]
-
-
-def _runs(records: Sequence[Record]) -> str:
-    """Render every run by itself: both checkpoints, and what happened."""
-    if not records:
+def _differences(comparisons: Sequence[Comparison], said: Sequence[str]) -> str:
+    if not comparisons:
         return ""
-    heads = ("Task", "Model", "Seed", "Best %", "Validation %", "Epoch", "Last %", "Time", "Status")
-    rows = []
-    for record in records:
-        best, last = (record.scores.best, record.scores.last) if record.scores else (None, None)
-        numbers = (
-            str(record.seed),
-            _share(best),
-            MISSING if best is None or best.val_accuracy is None else percent(best.val_accuracy),
-            MISSING if best is None else str(best.epoch),
-            _share(last),
-            _duration(record.wall_seconds),
-        )
-        status = f"{record.status}: {record.message}" if record.message else record.status
-        rows.append(
-            f"<tr><td>{_text(record.task)}</td><td>{_text(record.model)}</td>"
-            + "".join(f'<td class="number">{_text(number)}</td>' for number in numbers)
-            + f'<td class="prose">{_text(status)}</td></tr>'
-        )
-    head = "".join(f'<th scope="col"{" class=number" if 2 <= i <= 7 else ""}>{h}</th>' for i, h in enumerate(heads))
-    caption = "Test accuracy of the checkpoint best on validation and of the last one, run by run."
-    return (
-        f'<section><h2>Runs</h2><p>{caption}</p><div class="scroll"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div></section>"
-    )
+    table = to_html(comparison_table(comparisons, _COMPARED, said))
+    if len(comparisons) <= _LONG:
+        return table
+    return page.details(f"{len(comparisons)} comparisons", table, ' class="long"')
 
 
-def _share(score: Score | None) -> str:
-    return MISSING if score is None else percent(score.accuracy)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+def _figures(found: Iterable[Plate | Omission]) -> str:
+    drawn, left_out = [], []
+    for item in found:
+        if isinstance(item, Plate):
+            drawn.append(page.plot(to_svg(item.figure, item.name), item.caption, item.figure.get_figwidth() / WIDTH))
+        else:
+            left_out.append(f"<li>{page.text(f'{item.name}: {item.reason}')}</li>")
+    if left_out:
+        drawn.append(f'<div class="notes"><p>Left out:</p><ul>{"".join(left_out)}</ul></div>')
+    return "".join(drawn)
 
 
 def _environment(records: Sequence[Record]) -> str:
@@ -274,19 +137,8 @@ def _environment(records: Sequence[Record]) -> str:
     names = sorted({name for record in records for name in record.versions})
     items += [(name, _distinct(r.versions[name] for r in records if name in r.versions)) for name in names]
     items.append(("commit", _distinct(record.git_commit or "not from a checkout" for record in records)))
-    rows = "".join(f"<dt>{_text(name)}</dt><dd>{_text(', '.join(values))}</dd>" for name, values in items)
-    return f"<section><h2>Environment</h2><dl>{rows}</dl></section>"
+    return page.terms((name, ", ".join(values)) for name, values in items)
 
 
-def _reproduction(suite: Sequence[Cell], commands: Sequence[str]) -> str:
-    listed = [cell for cell in suite if cell.records]
-    if not commands and not listed:
-        return ""
-    block = f"<pre>{_text(chr(10).join(commands))}</pre>" if commands else ""
-    configs = "".join(
-        f"<details><summary>{_text(cell.task)} × {_text(cell.model)}, seed {cell.records[0].seed}: configuration"
-        f" {_text(cell.records[0].config_hash)}</summary>"
-        f"<pre>{_text(json.dumps(cell.records[0].config, indent=2, ensure_ascii=False))}</pre></details>"
-        for cell in listed
-    )
-    return f"<section><h2>How to reproduce</h2>{block}{configs}</section>"
+def _reproduction(commands: Sequence[str]) -> str:
+    return f"<pre>{page.text(chr(10).join(commands))}</pre>" if commands else ""
