@@ -1,6 +1,6 @@
 """Test predictions of one run, sample by sample (``predictions.npz`` in the run's folder).
 
-With them two runs can be compared on the same samples, and any score recomputed, without a checkpoint.
+With them two runs can be compared on the same samples, and any score or calibration recomputed, without a checkpoint.
 """
 
 import io
@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,7 +18,9 @@ from lra_hgrn.results.files import write_whole
 
 FILE = "predictions.npz"
 Classes = NDArray[np.uint8] | NDArray[np.uint16]
+Confidence = NDArray[np.float16]
 _CLASSES = ("best", "last", "labels")
+_CONFIDENCE = "confidence"
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,23 +31,37 @@ class Predictions:
     last: Classes  # predicted by the last checkpoint
     labels: Classes
     fingerprint: str  # of the data, as in the record
+    confidence: Confidence | None = None  # (n,), probability of the class in ``best``; None in files of older versions
 
     def save(self, directory: Path) -> Path:
         """Write ``predictions.npz`` into the run's folder, whole or not at all; return its path."""
+        arrays: dict[str, Any] = {name: getattr(self, name) for name in _CLASSES}
+        if self.confidence is not None:
+            arrays[_CONFIDENCE] = self.confidence
         buffer = io.BytesIO()
-        np.savez_compressed(
-            buffer, best=self.best, last=self.last, labels=self.labels, fingerprint=np.array(self.fingerprint)
-        )
+        np.savez_compressed(buffer, fingerprint=np.array(self.fingerprint), **arrays)
         return write_whole(directory / FILE, buffer.getvalue())
 
 
 def make_predictions(
-    best: ArrayLike, last: ArrayLike, labels: ArrayLike, *, fingerprint: str, n_classes: int
+    best: ArrayLike,
+    last: ArrayLike,
+    labels: ArrayLike,
+    *,
+    fingerprint: str,
+    n_classes: int,
+    confidence: ArrayLike | None = None,
 ) -> Predictions:
-    """Check three (n,) arrays of classes and store them in the smallest type that holds ``n_classes``.
+    """Check (n,) arrays and make them small: classes in the smallest type that holds ``n_classes``.
+
+    Args:
+        best, last, labels: classes, in [0, n_classes).
+        fingerprint: of the data.
+        n_classes: number of classes of the task.
+        confidence: probability of each class of ``best``, in [0, 1]; stored as float16, to 0.05 % or better.
 
     Raises:
-        ValueError: shapes differ, or a class lies outside [0, n_classes).
+        ValueError: shapes differ, or a class or a probability lies outside its range.
     """
     arrays = [np.asarray(values) for values in (best, last, labels)]
     for name, array in zip(_CLASSES, arrays, strict=True):
@@ -53,7 +70,14 @@ def make_predictions(
         if array.size and not (array.min() >= 0 and array.max() < n_classes):
             raise ValueError(f"{name} has classes outside 0 to {n_classes - 1}")
     small = [array.astype(np.uint8) if n_classes <= 256 else array.astype(np.uint16) for array in arrays]
-    return Predictions(small[0], small[1], small[2], fingerprint)
+    if confidence is None:
+        return Predictions(small[0], small[1], small[2], fingerprint)
+    shares = np.asarray(confidence, dtype=np.float16)
+    if shares.shape != arrays[2].shape:
+        raise ValueError(f"confidence has shape {shares.shape}, not (n,) as the labels {arrays[2].shape}")
+    if not ((shares >= 0) & (shares <= 1)).all():
+        raise ValueError("confidence has probabilities outside 0 to 1")
+    return Predictions(small[0], small[1], small[2], fingerprint, shares)
 
 
 def load_predictions(path: Path) -> Predictions:
@@ -70,9 +94,14 @@ def load_predictions(path: Path) -> Predictions:
         with np.load(path, allow_pickle=False) as data:
             arrays = {name: data[name] for name in _CLASSES}
             fingerprint = str(data["fingerprint"])
+            confidence = data.get(_CONFIDENCE)
     except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise UserError(f"{path} does not hold predictions ({error}): evaluate the run again.") from error
     for name, array in arrays.items():
         if array.dtype not in (np.uint8, np.uint16) or array.ndim != 1 or array.shape != arrays["labels"].shape:
             raise UserError(f"{path} has {name} of type {array.dtype} and shape {array.shape}: evaluate the run again.")
-    return Predictions(**arrays, fingerprint=fingerprint)
+    if confidence is not None and (confidence.dtype != np.float16 or confidence.shape != arrays["labels"].shape):
+        raise UserError(
+            f"{path} has {_CONFIDENCE} of type {confidence.dtype} and shape {confidence.shape}: evaluate the run again."
+        )
+    return Predictions(**arrays, fingerprint=fingerprint, confidence=confidence)

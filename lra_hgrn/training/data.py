@@ -14,7 +14,7 @@ def build_task(config: Config, device: torch.device | None = None) -> LRATask:
         device: GPU that may hold the whole task; None: batches come from the files.
 
     Raises:
-        TaskError: for an unknown task, scale, protocol or source.
+        TaskError: for an unknown task, scale, protocol or source, or an augmentation that the task does not have.
     """
     search_current_folder()
     options = config.task
@@ -30,5 +30,6 @@ def build_task(config: Config, device: torch.device | None = None) -> LRATask:
         eval_batch_size=config.train.eval_batch_size,
         order_seed=config.seed,
         bucket_batches=config.train.bucket_batches,
+        augment=options.augment,
         device=device if config.train.resident else None,
     )

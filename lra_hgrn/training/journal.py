@@ -1,4 +1,4 @@
-"""Callback that writes metrics.csv, measures training speed and notices divergence."""
+"""Callback that writes metrics.csv and tells the tracker, measures training speed and notices divergence."""
 
 import csv
 import math
@@ -13,6 +13,7 @@ import torch
 
 from lra_hgrn.results.record import Throughput
 from lra_hgrn.training.module import Classification
+from lra_hgrn.training.trackers import Tracker
 
 FILE = "metrics.csv"
 COLUMNS = ("step", "epoch", "split", "loss", "accuracy", "lr", "seconds")
@@ -29,9 +30,10 @@ class Journal(L.Callback):
     synchronises. Validation, the checkpoints after it and the first window after a start are outside the measurement.
     """
 
-    def __init__(self, directory: Path, log_every: int) -> None:
+    def __init__(self, directory: Path, log_every: int, tracker: Tracker) -> None:
         self.path = directory / FILE
         self.log_every = log_every
+        self.tracker = tracker
         self.windows: list[list[float]] = []  # [steps, seconds, samples, tokens]
         self.first_step: float | None = None
         self.elapsed = 0.0  # of earlier sessions of this run
@@ -112,10 +114,12 @@ class Journal(L.Callback):
         self._write(trainer, "val", loss, accuracy)
 
     def _write(self, trainer: L.Trainer, split: str, loss: float, accuracy: float) -> None:
-        lr = trainer.optimizers[0].param_groups[0]["lr"]
+        lr, seconds = trainer.optimizers[0].param_groups[0]["lr"], self.seconds()
         row = (trainer.global_step, trainer.current_epoch, split, f"{loss:.6g}", f"{accuracy:.6g}", f"{lr:.6g}")
         with self.path.open("a", newline="") as file:
-            csv.writer(file).writerow((*row, f"{self.seconds():.2f}"))
+            csv.writer(file).writerow((*row, f"{seconds:.2f}"))
+        metrics = {"loss": loss, "accuracy": accuracy, "lr": lr, "seconds": seconds}
+        self.tracker.log({f"{split}/{name}": value for name, value in metrics.items()}, trainer.global_step)
 
     def throughput(self, compiled: bool) -> Throughput | None:
         """Return medians over the windows; None if training was too short for one."""

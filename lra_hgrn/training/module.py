@@ -1,6 +1,6 @@
 """The LightningModule: loss, metrics and optimiser around a sequence classifier."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning as L
 import torch
@@ -10,6 +10,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from lra_hgrn.config import Config, plain
+from lra_hgrn.models.precision import autocast
 from lra_hgrn.training.optim import build_optimizer, build_schedule, schedule_end
 from lra_tasks.loader import Batch
 
@@ -71,18 +72,28 @@ class Classification(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
+class Predicted(NamedTuple):
+    """What a network says of n samples, on the CPU."""
+
+    classes: Tensor  # (n,) int64
+    confidence: Tensor  # (n,) float32: softmax probability of that class; 0 where logits are not finite
+
+
 @torch.inference_mode()
-def predict(module: Classification, loader: Any, precision: str, progress: Any = None) -> Tensor:
-    """Return the predicted class of every sample of a loader, in its order, on the module's device: (n,) int64."""
-    dtype = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}[precision]
+def predict(module: Classification, loader: Any, precision: str, progress: Any = None) -> Predicted:
+    """Predict every sample of a loader, in its order, on the module's device."""
     training = module.training
     module.eval()
-    predictions = []
+    classes, confidences = [], []
     for done, batch in enumerate(loader, start=1):
         inputs, lengths = batch.inputs.to(module.device), batch.lengths.to(module.device)
-        with torch.autocast(module.device.type, dtype=dtype, enabled=dtype is not None):
-            predictions.append(module.net(inputs, lengths).argmax(dim=-1).cpu())
+        with autocast(module.device, precision):
+            logits = module.net(inputs, lengths)
+        best = logits.argmax(dim=-1)
+        confidence = logits.float().softmax(dim=-1).gather(-1, best[:, None])[:, 0]
+        classes.append(best.cpu())
+        confidences.append(confidence.nan_to_num(nan=0.0).cpu())
         if progress is not None:
             progress(done, len(loader))
     module.train(training)
-    return torch.cat(predictions)
+    return Predicted(torch.cat(classes), torch.cat(confidences))

@@ -49,11 +49,15 @@ def lr_factor(step: int, config: OptimConfig, end: int) -> float:
     """Return the learning rate of the step with this index (0 is the first) over its peak.
 
     Linear from 0 over `warmup_steps`, then half a cosine down to `min_lr` at step `end`, where it stays: the
-    schedule of SGDR (Loshchilov & Hutter, 2017, equation 5) without restarts.
+    schedule of SGDR (Loshchilov & Hutter, 2017, equation 5) without restarts. With `past_end` the cosine goes on: it
+    is back at the peak after as many steps again, and falls anew, as ``get_cosine_schedule_with_warmup`` of the
+    transformers library does, with which HGRN's authors trained.
     """
     if step < config.warmup_steps:
         return (step + 1) / config.warmup_steps
     if config.schedule == "constant":
         return 1.0
-    progress = min(1.0, (step - config.warmup_steps) / (end - config.warmup_steps))
+    progress = (step - config.warmup_steps) / (end - config.warmup_steps)
+    if not config.past_end:
+        progress = min(1.0, progress)
     return config.min_lr + (1 - config.min_lr) * 0.5 * (1 + math.cos(math.pi * progress))

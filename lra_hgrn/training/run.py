@@ -37,8 +37,9 @@ from lra_hgrn.training import environment
 from lra_hgrn.training.checkpoints import BEST, LAST, AtomicCheckpointIO, Checkpoints, Stopped, load_checkpoint
 from lra_hgrn.training.data import build_task
 from lra_hgrn.training.journal import Diverged, Journal
-from lra_hgrn.training.module import Classification, predict
+from lra_hgrn.training.module import Classification, Predicted, predict
 from lra_hgrn.training.progress import TrainingProgress
+from lra_hgrn.training.trackers import Tracker, check_installed
 from lra_tasks import LRATask
 
 CONFIG = "config.yaml"
@@ -56,6 +57,7 @@ def train(config: Config, directory: Path, *, resume: bool = False) -> Record:
     Raises:
         UserError: the folder holds another run, or the configuration cannot be built.
     """
+    check_installed(config.train.tracker)
     record = _open_directory(config, directory, resume)
     if record is not None:
         return record
@@ -66,6 +68,31 @@ def train(config: Config, directory: Path, *, resume: bool = False) -> Record:
         raise UserError(
             f"The run stopped: {error}. Its last checkpoint is whole: mend this and add --resume."
         ) from error
+
+
+@dataclass(frozen=True)
+class Validation:
+    """How training ended, and the best validation of the run."""
+
+    status: Status  # "finished", "stopped" or "diverged"
+    message: str
+    accuracy: float | None  # of the validation split; None if training never came to validate
+    step: int | None  # of the checkpoint with that accuracy
+    seconds: float  # wall time, over all sessions
+
+
+def validate(config: Config, directory: Path, reporter: Reporter) -> Validation:
+    """Train a cell and leave the test split alone.
+
+    The folder gets what `train` writes but a record and predictions; if it holds a part of the same run, that goes on.
+
+    Raises:
+        UserError: as `train`.
+        OSError: the disk is full, or whatever else the system refuses; the last checkpoint is whole.
+    """
+    check_installed(config.train.tracker)
+    _open_directory(config, directory, resume=True)
+    return _Run(config, directory, reporter).validate()
 
 
 def _open_directory(config: Config, directory: Path, resume: bool) -> Record | None:
@@ -112,12 +139,9 @@ class _Run:
         self.started = time.time()
         if config.train.threads:
             torch.set_num_threads(config.train.threads)
-        gpu = torch.cuda.is_available() if config.train.accelerator == "auto" else config.train.accelerator == "gpu"
-        if gpu and not torch.cuda.is_available():
-            raise UserError("train.accelerator=gpu, but torch sees no GPU here; use train.accelerator=cpu.")
-        self.device = torch.device("cuda", torch.cuda.current_device()) if gpu else torch.device("cpu")
+        self.device = environment.compute_device(config.train.accelerator)
         self.backend = environment.kernel_backend(self.device)
-        if not gpu:
+        if self.device.type == "cpu":
             environment.keep_freed_memory()
         self.task = self._prepare_task()
         # Everything random from here on follows from the seed; the data has a seed of its own.
@@ -127,7 +151,9 @@ class _Run:
             self.net.compile()  # the network and not the LightningModule, whose logging breaks the graph
         self.total_steps = config.train.epochs * len(self.task.train_dataloader())
         self.module = Classification(self.net, self.task.spec.n_classes, config, self.total_steps)
-        self.journal = Journal(directory, config.train.log_every)
+        last = directory / LAST
+        self.tracker = Tracker(config, directory, load_checkpoint(last)["global_step"] if last.is_file() else 0)
+        self.journal = Journal(directory, config.train.log_every, self.tracker)
         self.checkpoints = Checkpoints(directory, config.train.checkpoint_minutes, self.journal)
 
     def _prepare_task(self) -> LRATask:
@@ -144,8 +170,34 @@ class _Run:
 
     def execute(self) -> Record:
         """Train, test and write the record."""
+        self._begin()
+        status: Status = "failed"
+        try:
+            record = self._train_and_test()
+            status = record.status
+        finally:
+            self.tracker.close(status)
+        return record
+
+    def validate(self) -> Validation:
+        """Train and return the best validation."""
+        self._begin()
+        status: Status = "failed"
+        try:
+            outcome = self._fit()
+            status = outcome.status
+        finally:
+            self.tracker.close(status)
+        best = self.checkpoints.best or {}
+        return Validation(
+            status, outcome.message, best.get("accuracy"), best.get("step"), round(self.journal.seconds(), 2)
+        )
+
+    def _begin(self) -> None:
         # The folder counts as holding a run from here on: everything that a wrong option breaks has been built.
         write_whole(self.directory / CONFIG, OmegaConf.to_yaml(OmegaConf.create(plain(self.config))))
+
+    def _train_and_test(self) -> Record:
         scores = None
         try:
             outcome = self._fit()
@@ -157,6 +209,8 @@ class _Run:
             raise
         if scores is not None and not above_chance(scores.best.correct, scores.best.total, self.chance):
             outcome = _Outcome("chance", "Test accuracy is not above the share of the most frequent class.")
+        if scores is not None:
+            self.tracker.log_scores(scores)
         record = self._record(outcome, scores)
         record.save(self.directory)
         return record
@@ -211,24 +265,25 @@ class _Run:
         labels = self.task.split("test").labels
         self.chance = float(np.bincount(labels).max() / len(labels))
         make_predictions(
-            predicted["best"],
-            predicted["last"],
+            predicted["best"].classes,
+            predicted["last"].classes,
             labels,
             fingerprint=self.task.fingerprint,
             n_classes=self.task.spec.n_classes,
+            confidence=predicted["best"].confidence,
         ).save(self.directory)
         return Scores(best=self._score("best", predicted, labels), last=self._score("last", predicted, labels))
 
-    def _score(self, name: str, predicted: dict[str, np.ndarray], labels: np.ndarray) -> Score:
+    def _score(self, name: str, predicted: dict[str, Predicted], labels: np.ndarray) -> Score:
         at = getattr(self.checkpoints, name)
-        correct = int((predicted[name] == labels).sum())
+        correct = int((predicted[name].classes.numpy() == labels).sum())
         return Score.of(correct, len(labels), val_accuracy=at["accuracy"], epoch=at["epoch"], step=at["step"])
 
-    def _predict(self, loader: Any, nth: int, passes: int) -> np.ndarray:
+    def _predict(self, loader: Any, nth: int, passes: int) -> Predicted:
         def progress(done: int, total: int) -> None:
             self.reporter.update("test", nth * total + done, passes * total)
 
-        return predict(self.module, loader, self.config.train.precision, progress).numpy()
+        return predict(self.module, loader, self.config.train.precision, progress)
 
     def _record(self, outcome: _Outcome, scores: Scores | None) -> Record:
         config, net = self.config, self.net
