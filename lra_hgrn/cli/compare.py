@@ -13,13 +13,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from lra_hgrn.results.compare import apart, compare_answers, comparison_table, load_answers
+    from lra_hgrn.results.compare import apart, comparison_table
     from lra_hgrn.results.render import RENDERERS
 
     results = results_of(suite_of(args), args.runs)
-    answers, unread = load_answers(results.cells, results.predictions)
-    for problem in unread:
+    for problem in results.unread:
         print(f"lra: {problem}", file=sys.stderr)
-    table = comparison_table(compare_answers(answers), results.title, apart(answers))
+    table = comparison_table(results.comparisons, results.title, apart(results.answers))
     print(RENDERERS[args.format or default_format()](table).rstrip("\n"))
-    return 1 if results.problems or unread else 0
+    return 1 if results.problems or results.unread else 0

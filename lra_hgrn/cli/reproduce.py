@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from lra_hgrn.results.gather import Results
 
 
+FOLDER = Path("results") / "reproduced"
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "paper", metavar="PAPER", help="hgrn (the whole table of its paper), or a model whose recipes are published"
@@ -21,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_runs(parser)
     parser.add_argument("--plan", action="store_true", help="run nothing: print what is missing, and what it takes")
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="folder of the tables and the report (results/PAPER)"
+        "--output", type=Path, metavar="DIR", help=f"folder of the tables and the report ({FOLDER}/PAPER)"
     )
 
 
@@ -38,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     if code == 130:  # stopped: the same command goes on
         return code
     results = results_of(suite, args.runs)
-    written = _write(results, args.output or Path("results") / args.paper, _again(args))
+    written = _write(results, args.output or FOLDER / args.paper, _again(args))
     print(to_terminal(cells_table(results)).rstrip("\n"))
     print("\n".join(map(str, written)))
     return code or int(bool(results.problems))

@@ -7,6 +7,7 @@ from lra_hgrn.results import notes, published_rows, standing
 from lra_hgrn.results.cells import Cell, comparable_speed
 from lra_hgrn.results.gather import Results
 from lra_hgrn.results.published import Figure, Method
+from lra_hgrn.results.stats import Summary
 from lra_hgrn.results.table import MISSING, Column, Entry, Rank, Table, describe, peak, percent, points, si
 
 
@@ -17,6 +18,7 @@ class _Context:
     table: Table
     peers: Sequence[Cell]  # of the same task
     base: Cell | None  # of the same task
+    summaries: Mapping[str, Summary | None]  # by model
     ranks: Mapping[tuple[str, str], Rank]
 
 
@@ -33,8 +35,9 @@ def cells_table(results: Results) -> Table:
     for task in results.tasks:
         peers = [cell for cell in results.cells if cell.task == task]
         base = next((peer for peer in peers if peer.model == results.baseline), None)
+        context = _Context(table, peers, base, {peer.model: results.summary(peer) for peer in peers}, ranks)
         table.begin()
-        table.rows += [_line(table, _measured(cell, _Context(table, peers, base, ranks))) for cell in peers]
+        table.rows += [_line(table, _measured(cell, context)) for cell in peers]
         name = peers[0].key.task
         figures = [(method, method.figures[name]) for method in results.methods if name in method.figures]
         if figures:
@@ -62,7 +65,7 @@ def _columns(baseline: str | None, compared: bool) -> list[Column]:
         Column("Model", ("model", "kind", "track", "departures", "id", "paper"), numeric=False),
         Column("Accuracy %", ("accuracy", "rank")),
         Column("± (seeds)", ("sd", "seeds")),
-        Column("95 % interval", ("low", "high")),
+        Column("95 % interval", ("low", "high", "bootstrap_low", "bootstrap_high")),
         Column("Chance %", ("chance",)),
     ]
     if compared:
@@ -93,7 +96,7 @@ def _measured(cell: Cell, context: _Context) -> dict[str, Entry]:
     return {
         "task": _task(cell, context),
         "model": _model(cell, context.table),
-        **_accuracy(cell, context.ranks.get((cell.task, cell.model))),
+        **_accuracy(cell, context.summaries[cell.model], context.ranks.get((cell.task, cell.model))),
         **_deviation(cell, context.table),
         "parameters": _parameters(cell),
         "tokens_per_second": _throughput(cell, context.table),
@@ -133,20 +136,22 @@ def _model(cell: Cell, table: Table) -> Entry:
     return Entry(cell.model, values, table.marks(notes.of_cell(cell)))
 
 
-def _accuracy(cell: Cell, rank: Rank | None) -> dict[str, Entry]:
+def _accuracy(cell: Cell, summary: Summary | None, rank: Rank | None) -> dict[str, Entry]:
     """Accuracy, spread, interval and chance."""
-    summary = cell.summary
     chances = [record.chance for record in cell.records if record.chance is not None]
     chance = Entry(percent(chances[0]), (chances[0],)) if chances else Entry(MISSING, (None,))
     if summary is None:
         nothing = Entry(MISSING, (None, None))
-        return {"accuracy": nothing, "sd": nothing, "low": nothing, "chance": chance}
+        return {"accuracy": nothing, "sd": nothing, "low": Entry(MISSING, (None,) * 4), "chance": chance}
     spread = MISSING if summary.sd is None else f"{percent(summary.sd)} ({summary.seeds})"
     runs = tuple(record.run for record in cell.counted)
     return {
         "accuracy": Entry(percent(summary.mean), (summary.mean, rank), runs=runs, rank=rank),
         "sd": Entry(spread, (summary.sd, summary.seeds)),
-        "low": Entry(f"{percent(summary.low)}–{percent(summary.high)}", (summary.low, summary.high)),
+        "low": Entry(
+            f"{percent(summary.low)}–{percent(summary.high)}",
+            (summary.low, summary.high, summary.bootstrap_low, summary.bootstrap_high),
+        ),
         "chance": chance,
     }
 

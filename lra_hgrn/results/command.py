@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Iterator
+from functools import cache
 
 from lra_hgrn.cell import WIDTH, compose_cell
 from lra_hgrn.config import Config, compose, from_plain, identity, plain
@@ -44,16 +45,22 @@ def _candidates(config: Config) -> Iterator[list[str]]:
     models = [target] if "." in target else []
     models += [name for name in targets if targets[name] == target]
     models += [name for name in targets if targets[name] != target][:1]
-    bases = {model: compose(model, task).config for model in models}
+    bases = {model: _base(model, task) for model in models}
     for model in sorted(bases, key=lambda model: bases[model].model.name != config.model.name):
         there = set(as_words(plain(bases[model])))
         words = [word for word in as_words(plain(config)) if word not in there]
         yield [model, task, *(word for word in words if not _left_out(word, config))]
 
 
+@cache
 def _target(name: str) -> str:
     path, origin = find("models", name)
     return read_yaml(path, origin)["model"].get("target", Config().model.target)
+
+
+@cache
+def _base(model: str, task: str) -> Config:
+    return compose(model, task).config  # the same for every run of a report; nobody changes it
 
 
 def _left_out(word: str, config: Config) -> bool:

@@ -124,11 +124,6 @@ def compare_answers(answers: Sequence[Answers]) -> list[Comparison]:
     return [dataclasses.replace(one, adjusted=p) for one, p in zip(made, adjusted, strict=True)]
 
 
-def compare_suite(cells: Iterable[Cell], predictions_of: Callable[[Record], Predictions]) -> list[Comparison]:
-    """Compare the models of each task of a suite as far as their predictions can be read (see `load_answers`)."""
-    return compare_answers(load_answers(cells, predictions_of)[0])
-
-
 def marks(cells: Iterable[Cell], comparisons: Iterable[Comparison]) -> dict[tuple[str, str], Rank]:
     """Return which (task, model) is best and which second, as far as the comparisons show it.
 

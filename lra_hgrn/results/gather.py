@@ -6,10 +6,11 @@ from functools import cached_property
 from pathlib import Path
 
 from lra_hgrn.results.cells import Cell, Key, collect
-from lra_hgrn.results.compare import Comparison, compare_suite
+from lra_hgrn.results.compare import Answers, Comparison, compare_answers, load_answers
 from lra_hgrn.results.predictions import FILE, Predictions, load_predictions
 from lra_hgrn.results.published import Method, find_methods
 from lra_hgrn.results.record import Record
+from lra_hgrn.results.stats import Summary, summarise
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,30 @@ class Results:
         return list(dict.fromkeys(cell.task for cell in self.cells))
 
     @cached_property
+    def _answers(self) -> tuple[list[Answers], list[str]]:
+        return load_answers(self.cells, self.predictions) if self.runs is not None else ([], [])
+
+    @property
+    def answers(self) -> list[Answers]:
+        """What the seeds of each cell got right, of the cells whose predictions are all there."""
+        return self._answers[0]
+
+    @property
+    def unread(self) -> list[str]:
+        """One sentence for each run whose predictions cannot be used."""
+        return self._answers[1]
+
+    @cached_property
     def comparisons(self) -> list[Comparison]:
         """The tests between the models of each task, from the predictions of the runs; none without them."""
-        return compare_suite(self.cells, self.predictions) if self.runs is not None else []
+        return compare_answers(self.answers)
+
+    def summary(self, cell: Cell) -> Summary | None:
+        """Summarise a cell as `Cell.summary` does, with the bootstrap's interval where its predictions are there."""
+        correct = next((one.correct for one in self.answers if (one.task, one.model) == (cell.task, cell.model)), None)
+        if not cell.scores or correct is None:
+            return cell.summary
+        return summarise([(score.correct, score.total) for score in cell.scores], correct)
 
     def predictions(self, record: Record) -> Predictions:
         """Read what a run predicted.

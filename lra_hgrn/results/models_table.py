@@ -51,13 +51,18 @@ def models_table(results: Results, *, partial: bool = False) -> Table:
     missing = f"{MISSING} where a cell is missing" if not partial else "a note says where cells are missing"
     table.remarks = [
         notes.ACCURACY,
-        "Averages are over the tasks of this table, with a failed cell (no seed above chance) left out, counted as 0 "
-        f"or counted as chance; {missing}.",
+        *([f"{_AVERAGES}; {missing}."] if len(results.tasks) > 1 else []),
         notes.ranking(results.comparisons, bool(context.ranks)),
         *(stamps if len(stamps) == 1 else []),
         *notes.remarks(results),
     ]
     return table
+
+
+_AVERAGES = (
+    "Averages are over the tasks of this table, with a failed cell (no seed above chance) left out, counted as 0 or "
+    "counted as chance"
+)
 
 
 def _columns(results: Results, table: Table) -> list[Column]:
@@ -70,12 +75,13 @@ def _columns(results: Results, table: Table) -> list[Column]:
             said.append(stamps[0])
         fields = tuple(f"{task}_{name}".replace(" ", "_") for name in _PER_TASK)
         columns.append(Column(task, fields, marks=table.marks(filter(None, said))))
-    columns += [
-        Column("Average, left\N{NO-BREAK SPACE}out", ("average_left_out", "average_printed", "average_convention")),
-        Column("Average, as\N{NO-BREAK SPACE}0", ("average_as_0",)),
-        Column("Average, as\N{NO-BREAK SPACE}chance", ("average_as_chance",)),
-        Column("Parameters", ("parameters_low", "parameters_high")),
-    ]
+    if len(results.tasks) > 1:
+        columns += [
+            Column("Average, left\N{NO-BREAK SPACE}out", ("average_left_out", "average_printed", "average_convention")),
+            Column("Average, as\N{NO-BREAK SPACE}0", ("average_as_0",)),
+            Column("Average, as\N{NO-BREAK SPACE}chance", ("average_as_chance",)),
+        ]
+    columns.append(Column("Parameters", ("parameters_low", "parameters_high")))
     if results.baseline is not None:
         columns.append(Column(f"Speed vs {results.baseline}", ("speed_ratio", "speed_tasks")))
     return [*columns, Column("Peak memory", ("peak_bytes", "peak_counts"))]
@@ -141,7 +147,9 @@ def _published(method: Method, context: _Context) -> list[Entry]:
         own = [note for note in notes.of_figure(figure) if note not in common] if figure else []
         row.append(published_rows.accuracy(figure, len(_PER_TASK), table.marks(own)))
         states[task] = (None, "missing") if figure is None else (figure.value, "failed" if figure.failed else "done")
-    row += published_rows.as_printed(_averages(states, context), method, table)
+    averages = _averages(states, context)
+    whole = {key.task for key in keys.values()} >= method.figures.keys()  # else the paper's average is of other tasks
+    row += published_rows.as_printed(averages, method, table) if averages and whole else averages
     row += [Entry("", (None,) * len(c.fields)) for c in table.columns if c.fields[0] in _AFTER_AVERAGES]
     return row
 
@@ -157,7 +165,9 @@ def _state(cell: Cell | None) -> tuple[float | None, State]:
 
 
 def _averages(states: Mapping[str, tuple[float | None, State]], context: _Context) -> list[Entry]:
-    """The average by the three conventions."""
+    """The average by the three conventions; of a single task there is none."""
+    if len(states) < 2:
+        return []
     chances = {
         cell.task: published_rows.guess(cell.key.task, cell.records[:1]) for cell in reversed(context.results.cells)
     }

@@ -7,7 +7,7 @@ from pathlib import Path
 from lra_hgrn.results import page
 from lra_hgrn.results.cells import Cell
 from lra_hgrn.results.cells_table import cells_table
-from lra_hgrn.results.compare import Comparison, apart, comparison_table, load_answers
+from lra_hgrn.results.compare import Comparison, apart, comparison_table
 from lra_hgrn.results.figures.gallery import Omission, Plate, plates
 from lra_hgrn.results.figures.style import WIDTH, to_svg
 from lra_hgrn.results.files import write_whole
@@ -36,12 +36,11 @@ def write_report(results: Results, path: Path, *, commands: Sequence[str] = ()) 
         OSError: the page cannot be written.
     """
     found, troubles = learnt(results.records, results.runs)
-    answers, unread = load_answers(results.cells, results.predictions) if results.runs is not None else ([], [])
     body = [
         f"<header><h1>{page.text(results.title)}</h1>{_summary(results)}</header>",
-        _notices([*results.problems, *_shortcomings(results.cells), *unread, *troubles]),
+        _notices([*results.problems, *_shortcomings(results.cells), *results.unread, *troubles]),
         page.section("Results", *_tables(results)),
-        page.section("Which differences are real", _differences(results.comparisons, apart(answers))),
+        page.section("Which differences are real", _differences(results.comparisons, apart(results.answers))),
         page.section("Figures", _figures(plates(results))),
         found,
         runs_section(results.records, results.runs, path),

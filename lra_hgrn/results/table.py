@@ -113,6 +113,8 @@ def si(value: float) -> str:
 
 
 def binary(size: int) -> str:
-    """Bytes as MiB, or GiB from 1024 MiB."""
+    """Bytes as KiB, MiB or GiB."""
     mebi = size / 2**20
+    if mebi < 1:
+        return f"{size / 1024:.0f} KiB"
     return f"{mebi:.0f} MiB" if mebi < 1023.5 else f"{mebi / 1024:.2f} GiB"

@@ -52,7 +52,7 @@ def test_nothing_is_known_before_it_is_measured(suite, tmp_path):
         ["toy_task.Toy (full)", model, "2 missing", "–", "–", "–", "–"] for model in ("HGRN", "LSTM")
     ]
     assert "what 4 more take is not known: `lra estimate` measures it" in table.remarks[0]
-    assert "toy (full, 0 MiB)" in table.remarks[-1]  # to be prepared
+    assert "toy (full, 3 KiB)" in table.remarks[-1]  # to be prepared
 
 
 def test_hours_are_those_of_steps_and_evaluations(suite, tmp_path):

@@ -14,7 +14,6 @@ from lra_hgrn.results.compare import (
     Comparison,
     apart,
     compare_answers,
-    compare_suite,
     comparison_table,
     load_answers,
     marks,
@@ -60,7 +59,7 @@ class Runs:
 
     @property
     def comparisons(self) -> list[Comparison]:
-        return compare_suite(self.cells, self)
+        return compare_answers(load_answers(self.cells, self)[0])
 
 
 def test_all_pairs_of_a_task_are_compared_in_order():
@@ -86,7 +85,7 @@ def test_models_of_different_tasks_and_scales_are_not_compared():
     runs.predictions = {record.run: answers_of(record.scores.best.correct) for record in everything}
     cells = [make_results(group, ("listops", "text"), ("a", "b")).cells for group in (runs.records + text, full)]
     renamed = [dataclasses.replace(cell, task=f"{cell.task} full") for cell in cells[1]]  # as one suite has them
-    found = compare_suite([*cells[0], *renamed], runs)
+    found = compare_answers(load_answers([*cells[0], *renamed], runs)[0])
     assert [one.task for one in found] == ["listops", "text", "listops full"]
 
 

@@ -85,10 +85,13 @@ def test_published_rows_hold_each_figure_under_its_task():
     assert "Images are in colour." not in notes_of(table, "HGRN, NeurIPS", "text")
 
 
-def test_an_average_that_is_printed_over_other_tasks_is_quoted():
+def test_a_printed_average_over_other_tasks_is_not_quoted_and_one_task_has_no_average():
     table = models_table(make_results([make_record()], ("listops", "text"), against=("transformer",)))
     assert averages_of(table, "Transformer, ICLR") == ("50.32",) * 3
-    assert notes_of(table, "Transformer, ICLR", AVERAGES[0]) == ["Printed as 54.39: mean of 5, Path-X left out."]
+    assert notes_of(table, "Transformer, ICLR", AVERAGES[0]) == []
+    table = models_table(make_results([make_record()], ("listops",), against=("transformer",)))
+    assert not any(column.head.startswith("Average") for column in table.columns)
+    assert "verages" not in " ".join(table.remarks)
 
 
 def test_a_missing_cell_leaves_no_average_unless_part_of_it_is_asked_for():

@@ -263,4 +263,10 @@ def test_differences_for_people_have_a_sign():
 
 
 def test_bytes_for_people():
-    assert [binary(n * 2**20) for n in (1, 1023, 1024, 1536)] == ["1 MiB", "1023 MiB", "1.00 GiB", "1.50 GiB"]
+    assert [binary(round(n * 2**20)) for n in (0.5, 1, 1023, 1024, 1536)] == [
+        "512 KiB",
+        "1 MiB",
+        "1023 MiB",
+        "1.00 GiB",
+        "1.50 GiB",
+    ]
