@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from lra_hgrn.results.compare import apart, comparison_table
-    from lra_hgrn.results.render import RENDERERS
+    from lra_hgrn.results.tables.render import RENDERERS
 
     results = results_of(suite_of(args), args.runs)
     for problem in results.unread:

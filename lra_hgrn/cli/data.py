@@ -141,7 +141,8 @@ def _info(args: argparse.Namespace) -> int:
         "sources": ", ".join(card.sources),
         f"protocol {protocol.name}": f"{protocol.encoding}; splits: {protocol.splits}",
         "departures": " ".join([*task.departures, *task.rule_departures]) or "none",
-        f"scale {task.scale}": f"inputs are {spec.inputs}, at most {spec.max_length:,} steps, {spec.n_classes} classes",
+        f"scale {task.scale}": f"inputs are {spec.inputs}{f', {spec.channels} a step' if spec.channels > 1 else ''}, "
+        f"at most {spec.max_length:,} steps, {spec.n_classes} classes",
         "folder": str(task.folder),
     }
     if card.archive is not None:

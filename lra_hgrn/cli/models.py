@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from lra_hgrn.catalogue import catalogue
-    from lra_hgrn.results.render import RENDERERS
+    from lra_hgrn.results.tables.render import RENDERERS
 
     print(RENDERERS[args.format or default_format()](catalogue(args.models, args.match)).rstrip("\n"))
     return 0

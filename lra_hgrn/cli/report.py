@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from lra_hgrn.errors import UserError
-    from lra_hgrn.results.report import write_report
+    from lra_hgrn.results.report.report import write_report
 
     results = results_of(suite_of(args), args.runs)
     chosen = [word for name in ("task", "model") for value in getattr(args, name) for word in (f"--{name}", value)]

@@ -30,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from lra_hgrn.reproduce import reproduction
-    from lra_hgrn.results.cells_table import cells_table
-    from lra_hgrn.results.render import to_terminal
+    from lra_hgrn.results.tables.cells_table import cells_table
+    from lra_hgrn.results.tables.render import to_terminal
 
     suite = reproduction(args.paper, args.overrides, args.task, args.model)
     print_plan(suite, args.runs)
@@ -57,11 +57,11 @@ def _again(args: argparse.Namespace) -> str:
 def _write(results: "Results", folder: Path, command: str) -> list[Path]:
     """Write both tables in the formats of papers and spreadsheets, and the report; return the paths."""
     from lra_hgrn.errors import UserError
-    from lra_hgrn.results.cells_table import cells_table
     from lra_hgrn.results.files import write_whole
-    from lra_hgrn.results.models_table import models_table
-    from lra_hgrn.results.render import RENDERERS
-    from lra_hgrn.results.report import write_report
+    from lra_hgrn.results.report.report import write_report
+    from lra_hgrn.results.tables.cells_table import cells_table
+    from lra_hgrn.results.tables.models_table import models_table
+    from lra_hgrn.results.tables.render import RENDERERS
 
     tables = {"table": models_table(results), "cells": cells_table(results)}
     try:

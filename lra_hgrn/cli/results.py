@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
 def _list(args: argparse.Namespace) -> int:
     from lra_hgrn.results.listing import listing, select
     from lra_hgrn.results.record import find_records
-    from lra_hgrn.results.render import RENDERERS
+    from lra_hgrn.results.tables.render import RENDERERS
 
     found, problems = find_records(args.runs)
     for problem in problems:

@@ -44,6 +44,6 @@ def print_plan(suite: "Suite", runs: Path) -> None:
     """Print the plan, from what earlier runs and probes have told."""
     from lra_hgrn.planning.estimates import load
     from lra_hgrn.planning.plan import plan, plan_table
-    from lra_hgrn.results.render import to_terminal
+    from lra_hgrn.results.tables.render import to_terminal
 
     print(to_terminal(plan_table(suite, plan(suite, runs, load(runs)), runs)).rstrip("\n"))

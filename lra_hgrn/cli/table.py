@@ -38,10 +38,10 @@ def add_format(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from lra_hgrn.results.cells_table import cells_table
     from lra_hgrn.results.files import write_whole
-    from lra_hgrn.results.models_table import models_table
-    from lra_hgrn.results.render import RENDERERS
+    from lra_hgrn.results.tables.cells_table import cells_table
+    from lra_hgrn.results.tables.models_table import models_table
+    from lra_hgrn.results.tables.render import RENDERERS
 
     if args.output is not None and args.output.is_dir():
         raise UserError(f"{args.output} is a folder: give --output the name of a file.")

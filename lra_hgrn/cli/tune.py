@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     )
     directory = args.output or plan.directory
     from lra_hgrn.cli.table import default_format
-    from lra_hgrn.results.render import RENDERERS
+    from lra_hgrn.results.tables.render import RENDERERS
     from lra_hgrn.tuning.outcome import MODEL, best_table
     from lra_hgrn.tuning.search import Stopped, tune
 

@@ -126,7 +126,7 @@ def compose(model: str, task: str, overrides: Sequence[str] = (), extra: Sequenc
         UserError: for an unknown name, a wrong key, type or choice.
     """
     layer, recipes = _model_layer(model)
-    published = [_task_layer(task), layer, *_recipe_layers(recipes, task)]
+    published = [_task_layer(task), layer, *_recipe_layers(recipes, task, model)]
     changes = [*extra, Layer("command line", parse_overrides(overrides))]
     composed = merge([*published, *changes])
     if composed.config.stands_for is not None and _departs(composed.config, published, changes):
@@ -183,16 +183,16 @@ def _model_layer(model: str) -> tuple[Layer, list[str]]:
 
 def has_recipe(model: str, task: str) -> bool:
     """Whether there is a recipe for a cell: its sizes and its training are not only the defaults."""
-    return any(_recipe_layers(_model_layer(model)[1], task))
+    return any(_recipe_layers(_model_layer(model)[1], task, model))
 
 
-def _recipe_layers(models: Sequence[str], task: str) -> Iterator[Layer]:
-    for model in models:
-        path = config_dir() / "recipes" / model / f"{task}.yaml"
+def _recipe_layers(recipes: Sequence[str], task: str, model: str) -> Iterator[Layer]:
+    for name in recipes:
+        path = config_dir() / "recipes" / name / f"{task}.yaml"
         if path.is_file():
-            origin = f"configs/recipes/{model}/{task}.yaml"
+            origin = f"configs/recipes/{name}/{task}.yaml"
             values = read_yaml(path, origin)
-            if model != models[-1]:
+            if name != model:
                 values.pop(STANDS_FOR, None)  # what a recipe stands for is not what others do with it
             yield Layer(origin, values)
 

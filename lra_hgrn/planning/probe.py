@@ -106,12 +106,11 @@ def _batches(config: Config, size: int, device: torch.device, prepared: bool) ->
                 yield Batch(*(tensor.to(device) for tensor in batch))
     spec = task.spec
     rows, length = size * spec.documents, spec.max_length
-    channels = () if spec.channels == 1 else (spec.channels,)
     while True:
         if spec.inputs == "tokens":
             inputs = torch.randint(1, spec.vocab_size, (rows, length), device=device)
         else:
-            inputs = torch.randn(rows, length, *channels, device=device)
+            inputs = torch.randn(rows, length, *spec.step_shape, device=device)
         lengths = torch.full((rows,), length, device=device)
         yield Batch(inputs, lengths, torch.randint(spec.n_classes, (size,), device=device))
 

@@ -14,7 +14,7 @@ from lra_hgrn.results.paired import MCNEMAR, WELCH, PairedTest, compare, holm
 from lra_hgrn.results.predictions import Predictions
 from lra_hgrn.results.record import Record
 from lra_hgrn.results.stats import LEVEL
-from lra_hgrn.results.table import Column, Entry, Rank, Table, points
+from lra_hgrn.results.tables.table import Column, Entry, Rank, Table, points
 
 _SMALLEST = 0.0001  # p values below it are printed as such
 

@@ -9,7 +9,7 @@ from lra_hgrn.config.compose import STANDS_FOR, changed, option_keys, parse_valu
 from lra_hgrn.errors import UserError, nearest
 from lra_hgrn.results.command import train_command
 from lra_hgrn.results.record import Record, Score
-from lra_hgrn.results.table import MISSING, Column, Entry, Table, Value, binary, describe, percent, sentences, si
+from lra_hgrn.results.tables.table import MISSING, Column, Entry, Table, Value, binary, describe, percent, sentences, si
 
 _FIELDS = ("run", "task", "scale", "protocol", "source", "track", "model", "target", "status", "seed")
 _COLUMNS = [

@@ -1,8 +1,12 @@
 """Small classifiers and inputs that several tests use."""
 
+import functools
+from dataclasses import replace
+
 import torch
 
 from lra_hgrn.config import ModelConfig
+from lra_hgrn.config.compose import compose_model, names
 from lra_hgrn.models import build_classifier
 from lra_tasks import TaskSpec
 
@@ -10,6 +14,16 @@ TEXT = TaskSpec("text", "tokens", vocab_size=12, n_classes=3, max_length=32)
 PAIRS = TaskSpec("pairs", "tokens", vocab_size=12, n_classes=2, max_length=32, documents=2)
 PIXELS = TaskSpec("pixels", "values", vocab_size=0, n_classes=4, max_length=16)
 LENGTHS = torch.tensor([9, 1, 5])
+
+
+@functools.cache
+def distinct_models():
+    """Return the configurations of the project's models that differ in more than their name and recipes, by name."""
+    found = {}
+    for name in names("models"):
+        config = compose_model(name)
+        found.setdefault(repr(replace(config, name="")), (name, config))
+    return dict(found.values())
 
 
 def build(spec=TEXT, target="hgru", kwargs=None, seed=0, **options):

@@ -8,7 +8,7 @@ import pytest
 from lra_hgrn.catalogue import catalogue
 from lra_hgrn.config.compose import names
 from lra_hgrn.errors import UserError
-from lra_hgrn.results.render import to_csv
+from lra_hgrn.results.tables.render import to_csv
 
 
 def rows(*models, match=None):

@@ -193,7 +193,7 @@ def test_models_prints_a_table(capsys):
     lines = out.splitlines()
     assert lines[2].startswith("| HGRN ")
     assert "65,674" in lines[2]
-    assert lines[3].count("–") == 5  # Linformer comes near to HGRN's size on Image alone
+    assert lines[4].count("–") == 5  # Linformer comes near to HGRN's size on Image alone
     code, out, _ = lra(capsys, "models", "hgrn", "--format", "csv")
     assert out.splitlines()[1].startswith("HGRN,hgrn,HGRN,hgru,no,L,L,65674,")
 

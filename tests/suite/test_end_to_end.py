@@ -159,7 +159,7 @@ def test_the_demo_shortened(home):
     words = ("demo", "train.epochs=1", "optim.warmup_steps=50")
     code, _, err = lra(home, "sweep", *words)
     assert code == 0, err
-    _, out, _ = lra(home, "table", *words, "--format", "csv")
+    _, out, _ = lra(home, "table", *words, "--layout", "cells", "--format", "csv")
     rows = list(csv.DictReader(line for line in out.splitlines() if not line.startswith("#")))
     assert [(row["task"], row["model"]) for row in rows] == [
         (task, model)

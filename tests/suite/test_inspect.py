@@ -18,8 +18,10 @@ from lra_hgrn.config import from_plain
 from lra_hgrn.config.compose import read_yaml
 from lra_hgrn.inspection.record import growth, load_inspection
 from lra_hgrn.inspection.run import inspect_run
+from lra_hgrn.results.cells import Key
+from lra_hgrn.results.gather import gather
 from lra_hgrn.results.record import load_record
-from lra_hgrn.results.report import write_report
+from lra_hgrn.results.report.report import write_report
 from lra_hgrn.training.run import train
 from lra_tasks import get_task
 
@@ -212,8 +214,8 @@ def test_growth_is_said_as_it_is(run):
 
 def page(root, record):
     (root / record.run / "metrics.csv").unlink(missing_ok=True)  # nothing but what is tested here is drawn
-    cells = [(record.task, record.model)]
-    return write_report([record], "A title", root / "page.html", cells=cells, runs=root).read_text(encoding="utf-8")
+    results = gather([Key(record.task, record.scale, record.model)], [record], title="A title", runs=root)
+    return write_report(results, root / "page.html").read_text(encoding="utf-8")
 
 
 def test_report_shows_inspected_runs(run):

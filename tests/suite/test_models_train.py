@@ -3,8 +3,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from small_models import distinct_models
 
-from lra_hgrn.config.compose import compose_model, names
+from lra_hgrn.config.compose import compose_model
 from lra_hgrn.errors import UserError
 from lra_hgrn.models import build_classifier
 from lra_hgrn.results.stats import above_chance
@@ -42,7 +43,7 @@ def step(net, optimizer, batch):
     return loss.item()
 
 
-@pytest.mark.parametrize("model", names("models"))
+@pytest.mark.parametrize("model", distinct_models())
 def test_steps_on_every_task_are_finite(model, task):
     if model in IMAGES_ONLY and not task.spec.side:
         with pytest.raises(UserError, match="scans images, and this task has none"):
@@ -60,7 +61,7 @@ def test_steps_on_every_task_are_finite(model, task):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", names("models"))
+@pytest.mark.parametrize("model", distinct_models())
 def test_every_model_learns_a_task(model, tmp_path_factory):
     """Text in miniature, or Image for models of images, in 300 steps: above chance beyond noise."""
     name, steps, width = ("image", 400, 32) if model in IMAGES_ONLY else ("text", 300, 16)

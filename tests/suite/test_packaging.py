@@ -48,7 +48,11 @@ def test_wheel_holds_three_packages_and_nothing_generic(wheel):
     assert tops == {"lra_hgrn", "hgrn_kernels", "lra_tasks"}
     configs = {path.relative_to(ROOT / "configs").as_posix() for path in (ROOT / "configs").rglob("*.yaml")}
     assert {name.removeprefix("lra_hgrn/configs/") for name in names if name.endswith(".yaml")} == configs
-    assert "lra_hgrn/results/report.css" in names
+    assert {
+        "lra_hgrn/results/report/report.css",
+        "lra_hgrn/results/report/report.js",
+        "lra_hgrn/results/published.csv",
+    } <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 

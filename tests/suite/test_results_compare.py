@@ -21,7 +21,7 @@ from lra_hgrn.results.compare import (
 from lra_hgrn.results.paired import MCNEMAR, WELCH, holm
 from lra_hgrn.results.predictions import FILE, Predictions, make_predictions
 from lra_hgrn.results.record import Score, Scores
-from lra_hgrn.results.render import to_csv, to_markdown
+from lra_hgrn.results.tables.render import to_csv, to_markdown
 from lra_hgrn.suite import load_suite
 
 SAMPLES = 1000

@@ -10,10 +10,10 @@ from small_results import PROCESSOR, make_record, make_results
 
 from lra_hgrn.results.cells import Key
 from lra_hgrn.results.gather import gather
-from lra_hgrn.results.models_table import models_table
 from lra_hgrn.results.predictions import make_predictions
 from lra_hgrn.results.record import Device, Memory
-from lra_hgrn.results.render import to_csv
+from lra_hgrn.results.tables.models_table import models_table
+from lra_hgrn.results.tables.render import to_csv
 
 ALL = ("listops", "text", "retrieval", "image", "pathfinder", "pathx")
 AVERAGES = (

@@ -10,10 +10,10 @@ from html.parser import HTMLParser
 import pytest
 from small_results import make_record, make_results
 
-from lra_hgrn.results.cells_table import cells_table
-from lra_hgrn.results.models_table import models_table
-from lra_hgrn.results.render import RENDERERS, to_csv, to_html, to_latex, to_markdown, to_terminal
-from lra_hgrn.results.table import Column, Entry, Table
+from lra_hgrn.results.tables.cells_table import cells_table
+from lra_hgrn.results.tables.models_table import models_table
+from lra_hgrn.results.tables.render import RENDERERS, to_csv, to_html, to_latex, to_markdown, to_terminal
+from lra_hgrn.results.tables.table import Column, Entry, Table
 
 NASTY = r"a|b_c*<b>x</b> & 50% $1 #2 {z} ~^ \end{table}"
 ALL = ("listops", "text", "retrieval", "image", "pathfinder", "pathx")

@@ -17,7 +17,7 @@ from small_results import make_results
 import lra_hgrn.results.report
 from lra_hgrn.results.predictions import make_predictions
 from lra_hgrn.results.record import Device, lower_bounds
-from lra_hgrn.results.report import write_report
+from lra_hgrn.results.report.report import write_report
 
 MODELS = ("HGRN", "Trans<script>alert(1)</script>$former")
 SCRIPT = Path(lra_hgrn.results.report.__file__).with_name("report.js").read_text()

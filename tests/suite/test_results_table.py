@@ -8,11 +8,11 @@ from small_results import make_record, make_results
 
 from lra_hgrn.errors import UserError
 from lra_hgrn.results.cells import Key
-from lra_hgrn.results.cells_table import cells_table
 from lra_hgrn.results.gather import gather
 from lra_hgrn.results.record import Device, Memory
-from lra_hgrn.results.render import to_csv
-from lra_hgrn.results.table import binary, points, si
+from lra_hgrn.results.tables.cells_table import cells_table
+from lra_hgrn.results.tables.render import to_csv
+from lra_hgrn.results.tables.table import binary, points, si
 
 
 def make_table(records, **options):

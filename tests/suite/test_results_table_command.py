@@ -9,7 +9,7 @@ from small_runs import make_run
 from lra_hgrn.cli.main import main
 from lra_hgrn.cli.table import FORMATS
 from lra_hgrn.config import compose
-from lra_hgrn.results.render import RENDERERS
+from lra_hgrn.results.tables.render import RENDERERS
 
 SUITE = """
 title: Two tasks

@@ -21,7 +21,7 @@ from lra_hgrn.results.figures.speed import accuracy_against_throughput
 from lra_hgrn.results.gather import Results
 from lra_hgrn.results.predictions import Predictions
 from lra_hgrn.results.record import Record
-from lra_hgrn.results.standing import deviation_of
+from lra_hgrn.results.tables.standing import deviation_of
 
 _PATHS = ("two paths", "one path")  # what the classes 0 and 1 of the Pathfinders are
 

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from lra_hgrn.results.cells import Cell, Speed
 from lra_hgrn.results.figures.style import PERCENT, STYLE, WIDTH, log_axis, look_of
 from lra_hgrn.results.stats import Summary
-from lra_hgrn.results.table import binary, peak
+from lra_hgrn.results.tables.table import binary, peak
 
 _LARGEST = 17.0  # points: width of the marker of the largest memory
 _UNKNOWN = 5.0  # points: width of a marker without a memory

@@ -15,7 +15,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from lra_hgrn.results.table import si
+from lra_hgrn.results.tables.table import si
 
 # Colours of Okabe and Ito in an order whose luminance differs too; lines and markers differ in any case.
 _COLORS = ("#0072b2", "#d55e00", "#000000", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from lra_hgrn.results import notes, published_rows, standing
 from lra_hgrn.results.averages import State, average
 from lra_hgrn.results.cells import Cell, comparable_speed
 from lra_hgrn.results.gather import Results
 from lra_hgrn.results.published import Method
-from lra_hgrn.results.table import MISSING, Column, Entry, Rank, Table, Value, peak, percent, si
+from lra_hgrn.results.tables import notes, published_rows, standing
+from lra_hgrn.results.tables.table import MISSING, Column, Entry, Rank, Table, Value, peak, percent, si
 
 _PER_TASK = (
     *("accuracy", "sd", "seeds", "seeds_run", "seeds_failed", "seeds_at_chance", "status", "rank"),

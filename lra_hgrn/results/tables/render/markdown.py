@@ -2,7 +2,7 @@
 
 import re
 
-from lra_hgrn.results.table import Entry, Table
+from lra_hgrn.results.tables.table import Entry, Table
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~])")
 

@@ -6,7 +6,7 @@ from lra_hgrn.results.departures import codes
 from lra_hgrn.results.deviation import Deviation, deviate
 from lra_hgrn.results.gather import Results
 from lra_hgrn.results.published import Figure, load_published
-from lra_hgrn.results.table import Rank
+from lra_hgrn.results.tables.table import Rank
 
 
 def failed(cell: Cell) -> bool:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from lra_hgrn.results import page
 from lra_hgrn.results.listing import description
 from lra_hgrn.results.record import FILE, Record
-from lra_hgrn.results.render import to_html
-from lra_hgrn.results.table import MISSING, Column, Entry, Table, percent
+from lra_hgrn.results.report import page
+from lra_hgrn.results.tables.render import to_html
+from lra_hgrn.results.tables.table import MISSING, Column, Entry, Table, percent
 
 _COLUMNS = [
     Column("Task", ("task",), numeric=False),

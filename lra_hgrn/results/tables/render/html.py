@@ -4,7 +4,7 @@ import html
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from lra_hgrn.results.table import Column, Entry, Group, Table
+from lra_hgrn.results.tables.table import Column, Entry, Group, Table
 
 
 def to_html(table: Table, *, links: bool = True) -> str:

@@ -4,20 +4,20 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from lra_hgrn.results import page
 from lra_hgrn.results.cells import Cell
-from lra_hgrn.results.cells_table import cells_table
 from lra_hgrn.results.compare import Comparison, apart, comparison_table
 from lra_hgrn.results.figures.gallery import Omission, Plate, plates
 from lra_hgrn.results.figures.style import WIDTH, to_svg
 from lra_hgrn.results.files import write_whole
 from lra_hgrn.results.gather import Results
-from lra_hgrn.results.models_table import models_table
 from lra_hgrn.results.record import Record
-from lra_hgrn.results.render import to_html
-from lra_hgrn.results.report_learnt import learnt
-from lra_hgrn.results.report_runs import runs_section
-from lra_hgrn.results.table import describe, sentences
+from lra_hgrn.results.report import page
+from lra_hgrn.results.report.learnt import learnt
+from lra_hgrn.results.report.runs import runs_section
+from lra_hgrn.results.tables.cells_table import cells_table
+from lra_hgrn.results.tables.models_table import models_table
+from lra_hgrn.results.tables.render import to_html
+from lra_hgrn.results.tables.table import describe, sentences
 
 _LONG = 15  # rows of a table that is still shown openly
 

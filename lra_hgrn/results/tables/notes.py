@@ -9,7 +9,7 @@ from lra_hgrn.results.gather import Results
 from lra_hgrn.results.published import Figure
 from lra_hgrn.results.record import Record
 from lra_hgrn.results.stats import LEVEL
-from lra_hgrn.results.table import describe, sentences
+from lra_hgrn.results.tables.table import describe, sentences
 
 ACCURACY = (
     "Accuracy: test split, checkpoint best on validation, mean over seeds; ± is the sample standard deviation. "

@@ -3,7 +3,7 @@
 import csv
 import io
 
-from lra_hgrn.results.table import Table
+from lra_hgrn.results.tables.table import Table
 
 
 def to_csv(table: Table) -> str:

@@ -8,7 +8,7 @@ from rich.measure import Measurement
 from rich.table import Table as Grid
 from rich.text import Text
 
-from lra_hgrn.results.table import Column, Entry, Table
+from lra_hgrn.results.tables.table import Column, Entry, Table
 
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _WORDS = 16  # characters that a column of words keeps

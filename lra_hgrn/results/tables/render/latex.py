@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from lra_hgrn.results.table import Column, Entry, Group, Table
+from lra_hgrn.results.tables.table import Column, Entry, Group, Table
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from functools import partial
 
-from lra_hgrn.results.render.csv import to_csv
-from lra_hgrn.results.render.html import to_html
-from lra_hgrn.results.render.latex import to_latex
-from lra_hgrn.results.render.markdown import to_markdown
-from lra_hgrn.results.render.terminal import to_terminal
-from lra_hgrn.results.table import Table
+from lra_hgrn.results.tables.render.csv import to_csv
+from lra_hgrn.results.tables.render.html import to_html
+from lra_hgrn.results.tables.render.latex import to_latex
+from lra_hgrn.results.tables.render.markdown import to_markdown
+from lra_hgrn.results.tables.render.terminal import to_terminal
+from lra_hgrn.results.tables.table import Table
 
 __all__ = ["RENDERERS", "to_csv", "to_html", "to_latex", "to_markdown", "to_terminal"]
 

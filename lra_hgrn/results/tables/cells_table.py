@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from lra_hgrn.results import notes, published_rows, standing
 from lra_hgrn.results.cells import Cell, comparable_speed
 from lra_hgrn.results.gather import Results
 from lra_hgrn.results.published import Figure, Method
 from lra_hgrn.results.stats import Summary
-from lra_hgrn.results.table import MISSING, Column, Entry, Rank, Table, describe, peak, percent, points, si
+from lra_hgrn.results.tables import notes, published_rows, standing
+from lra_hgrn.results.tables.table import MISSING, Column, Entry, Rank, Table, describe, peak, percent, points, si
 
 
 @dataclass(frozen=True)

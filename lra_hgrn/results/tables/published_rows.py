@@ -7,8 +7,8 @@ from lra_hgrn.results.cells import Key
 from lra_hgrn.results.gather import Results
 from lra_hgrn.results.published import Figure, Method
 from lra_hgrn.results.record import Record
-from lra_hgrn.results.standing import stands_for
-from lra_hgrn.results.table import MISSING, Entry, Table, percent
+from lra_hgrn.results.tables.standing import stands_for
+from lra_hgrn.results.tables.table import MISSING, Entry, Table, percent
 from lra_tasks import get_card, task_names
 
 _ROUNDING = 1.01e-4  # of the mean of figures that are printed with two decimals

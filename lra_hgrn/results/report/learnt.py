@@ -5,8 +5,8 @@ from pathlib import Path
 
 from lra_hgrn.errors import UserError
 from lra_hgrn.inspection.record import FOLDER, Inspection, Picture, growth, load_inspection
-from lra_hgrn.results import page
 from lra_hgrn.results.record import Record
+from lra_hgrn.results.report import page
 
 _SAID = (
     "What the inspected models remember, layer by layer, and which parts of an input their decisions depend on "

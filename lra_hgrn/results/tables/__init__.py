@@ -1,0 +1,1 @@
+"""Tables of a suite: what a table is, two layouts, and its renderers."""
