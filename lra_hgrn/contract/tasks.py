@@ -37,7 +37,7 @@ def _step(subject: Subject, spec: TaskSpec) -> None:
         inputs = torch.randint(1, spec.vocab_size, (rows, spec.max_length))
         inputs = inputs.masked_fill(torch.arange(spec.max_length) >= lengths[:, None], 0)
     else:
-        inputs = torch.randn(rows, spec.max_length)
+        inputs = torch.randn(rows, spec.max_length, *spec.step_shape)
     logits = net(inputs.to(subject.device), lengths.to(subject.device))
     due = (batch, spec.n_classes)
     need(logits.shape == due, f"On {spec.name} the logits have the shape {tuple(logits.shape)} and not {due}.")

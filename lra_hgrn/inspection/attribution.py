@@ -109,7 +109,7 @@ def occlusion(
 ) -> np.ndarray:
     """Return for each window of positions of one document the fall of the predicted logit without it."""
     predicted, values = int(logits.argmax()), [logits[:0]]
-    chunk = max(1, POSITIONS // inputs.numel())
+    chunk = max(1, POSITIONS // (len(inputs) * inputs.shape[1]))
     for start in range(0, len(windows), chunk):
         part = windows[start : start + chunk]
         # All first documents stand before all second ones.

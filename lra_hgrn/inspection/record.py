@@ -11,7 +11,7 @@ from lra_hgrn.errors import UserError
 from lra_hgrn.results.decode import decode
 from lra_hgrn.results.files import write_whole
 from lra_hgrn.results.record import LowerBound
-from lra_hgrn.results.table import MISSING, si
+from lra_hgrn.results.tables.table import MISSING, si
 
 SCHEMA = 1
 FOLDER = "inspection"

@@ -162,7 +162,8 @@ def _sample(found: Inspection, trained: Trained, sample: Sample) -> tuple[Pictur
     documents, _ = trained.task.split(found.split)[sample.index]
     spec = trained.task.spec
     if spec.side:
-        figure = image_figure(sample, [document.reshape(spec.side, spec.side) for document in documents])
+        shape = (spec.side, spec.side, *spec.step_shape)
+        figure = image_figure(sample, [document.reshape(shape) for document in documents])
     else:
         tokens = spec.inputs == "tokens"
         symbols = [trained.task.symbols(document) if tokens else None for document in documents]

@@ -15,6 +15,8 @@ from matplotlib.ticker import MaxNLocator
 from lra_hgrn.inspection.figures import ACCENT, OTHER
 from lra_hgrn.inspection.record import Document, Sample
 from lra_hgrn.results.figures import PERCENT, STYLE, WIDTH
+from lra_tasks.pixels import gray_pillow
+from lra_tasks.show import as_bytes
 
 COLUMNS = 108  # characters of a line
 LINES = 6
@@ -61,7 +63,12 @@ def sequence_figure(sample: Sample, symbols: list[Symbols], values: list[np.ndar
 
 
 def image_figure(sample: Sample, images: list[np.ndarray]) -> Figure:
-    """Draw a sample of one or two images, (side, side) gray values each: as they are, and under both kinds of heat."""
+    """Draw a sample of one or two images as they are, and under both kinds of heat.
+
+    Args:
+        images: (side, side) gray values each, or (side, side, 3) of RGB.
+    """
+    images = [as_bytes(image) if image.ndim == 3 else image for image in images]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 3.5 * len(images)), layout="constrained")
         grid = figure.subplots(len(images), 3, squeeze=False)
@@ -101,8 +108,9 @@ def _shares(sample: Sample) -> list[np.ndarray]:
 
 
 def _heated(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """Lay heat over a pale image: orange where it is positive, blue where negative, (side, side, 3)."""
-    gray = image.astype(float) - image.min()
+    """Lay heat over a pale gray image: orange where it is positive, blue where negative, (side, side, 3)."""
+    gray = gray_pillow(image) if image.ndim == 3 else image
+    gray = gray.astype(float) - gray.min()
     gray /= gray.max() or 1
     # The ground of a dark image becomes white, as paper: heat does not show on black.
     gray = 0.7 + 0.3 * (1 - gray if np.median(gray) < 0.5 else gray)

@@ -55,7 +55,7 @@ class SequenceClassifier(nn.Module):
         self.padded = spec.variable
         self.mask_padding = config.mask_padding
         self.embedding = Embedding(
-            d, spec.vocab_size, spec.max_length, config.positions, config.position_dropout, self.cls
+            d, spec.vocab_size, spec.max_length, config.positions, config.position_dropout, self.cls, spec.channels
         )
         facts = {"max_length": spec.max_length + self.cls, "side": 0 if self.cls else spec.side}
         mixers = [build_mixer(config.target, d, config.kwargs, facts) for _ in range(layers)]
@@ -72,8 +72,8 @@ class SequenceClassifier(nn.Module):
         """Classify.
 
         Args:
-            inputs: (N·B, L) int64 tokens or float values; N documents a sample, all first documents before all
-                second ones.
+            inputs: (N·B, L) int64 tokens or float values, or (N·B, L, C) where a step has C values; N documents a
+                sample, all first documents before all second ones.
             lengths: (N·B,) int64, true lengths.
 
         Returns:

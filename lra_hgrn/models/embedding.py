@@ -15,6 +15,7 @@ class Embedding(nn.Module):
     Args:
         d_model: width d.
         vocab_size: number of token ids; 0: the inputs are values.
+        channels: values of a step.
         max_length: longest sequence, in positions.
         positions: "none", "sinusoidal" or "learned".
         dropout: probability, after the positions are added.
@@ -24,13 +25,20 @@ class Embedding(nn.Module):
     table: Tensor | None
 
     def __init__(
-        self, d_model: int, vocab_size: int, max_length: int, positions: str, dropout: float, cls: bool = False
+        self,
+        d_model: int,
+        vocab_size: int,
+        max_length: int,
+        positions: str,
+        dropout: float,
+        cls: bool = False,
+        channels: int = 1,
     ) -> None:
         super().__init__()
         self.cls = nn.Parameter(0.02 * torch.randn(d_model)) if cls else None
         max_length += cls
         self.tokens = nn.Embedding(vocab_size, d_model) if vocab_size else None
-        self.values = None if vocab_size else nn.Linear(1, d_model)
+        self.values = None if vocab_size else nn.Linear(channels, d_model)
         self.max_length = max_length
         if positions == "learned":
             self.table = nn.Parameter(0.02 * torch.randn(max_length, d_model))
@@ -40,11 +48,8 @@ class Embedding(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Embed int64 tokens or float values (B, L) as (B, L, d), or (B, 1 + L, d) with ``cls``."""
-        if self.tokens is not None:
-            x = self.tokens(inputs)
-        elif self.values is not None:
-            x = self.values(inputs.unsqueeze(-1))
+        """Embed int64 tokens or float values (B, L) or (B, L, channels) as (B, L, d), or (B, 1 + L, d) with ``cls``."""
+        x = self.embed_steps(inputs)
         if self.cls is not None:
             x = torch.cat([self.cls.to(x.dtype).expand(len(x), 1, -1), x], dim=1)
         if self.table is not None:
@@ -53,6 +58,13 @@ class Embedding(nn.Module):
                 raise UserError(f"A sequence of {length} positions is longer than the task's {self.max_length}.")
             x = x + self.table[:length]
         return self.dropout(x)
+
+    def embed_steps(self, inputs: Tensor) -> Tensor:
+        """Embed steps without positions: (...) as (..., d), or (..., channels) where a step has several values."""
+        if self.values is None:
+            assert self.tokens is not None
+            return self.tokens(inputs)
+        return self.values(inputs.unsqueeze(-1) if self.values.in_features == 1 else inputs)
 
 
 def sinusoids(length: int, d_model: int) -> Tensor:

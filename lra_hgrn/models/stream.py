@@ -43,7 +43,7 @@ class Stream:
         """Take the next position of each sample and classify what has come so far.
 
         Args:
-            inputs: (B,) int64 tokens or float values; B is that of the first step.
+            inputs: (B,) int64 tokens or float values, or (B, C) where a step has C values; B is that of the first step.
 
         Returns:
             Logits (B, C).
@@ -79,13 +79,10 @@ def _check(model: SequenceClassifier) -> None:
 
 
 def _embed(embedding: Embedding, inputs: Tensor, t: int) -> Tensor:
-    """Embed the inputs (B,) of position t as (B, d), as ``embedding`` does those of whole sequences."""
+    """Embed the inputs of position t as (B, d), as ``embedding`` does those of whole sequences."""
     if embedding.table is not None and t >= embedding.max_length:
         raise UserError(f"The stream is longer than the {embedding.max_length} positions of the task.")
-    if embedding.tokens is not None:
-        x = embedding.tokens(inputs)
-    elif embedding.values is not None:
-        x = embedding.values(inputs.unsqueeze(-1))
+    x = embedding.embed_steps(inputs)
     return x if embedding.table is None else x + embedding.table[t]
 
 

@@ -5,8 +5,8 @@ Nothing here imports torch, so that cards can be listed quickly.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from lra_tasks.errors import TaskError, nearest
 
@@ -146,7 +146,8 @@ class Scale:
 class TaskSpec:
     """The shape of a task's samples: all that a model needs to know of it.
 
-    Values are served as (stored − shift) / scale in float32.
+    Values are served as (stored − shift) / scale in float32. A step of several values (``channels``), as a pixel in
+    colour, has each of them; shift and scale are then one number for all or one for each.
     """
 
     name: str
@@ -157,8 +158,9 @@ class TaskSpec:
     documents: Literal[1, 2] = 1  # inputs of one sample
     variable: bool = True  # lengths differ, so that batches are padded
     side: int = 0  # height and width of the image that the steps are, row by row; 0: no image
-    shift: float = 127.5
-    scale: float = 127.5
+    shift: float | tuple[float, ...] = 127.5
+    scale: float | tuple[float, ...] = 127.5
+    channels: int = 1  # values of a step: inputs are (N·B, L), or (N·B, L, channels) where there are several
 
     def __post_init__(self) -> None:
         require(self.inputs in ("tokens", "values"), f"{self.name}: inputs are 'tokens' or 'values'.")
@@ -170,15 +172,52 @@ class TaskSpec:
         require(self.documents in (1, 2), f"{self.name}: a sample has one or two documents.")
         require(self.side in (0, math.isqrt(self.max_length)), f"{self.name}: an image has side² = max_length steps.")
         require(not (self.side and self.variable), f"{self.name}: images have one length.")
-        require(self.scale > 0, f"{self.name}: scale must be positive.")
+        require(self.channels == 1 or (self.channels > 1 and not tokens), f"{self.name}: a step is one token.")
+        require(not self.side or self.channels in (1, 3), f"{self.name}: a pixel has one value or three (RGB).")
+        for what, numbers in (("shift", self.shift), ("scale", self.scale)):
+            one = not isinstance(numbers, tuple) or (len(numbers) == self.channels > 1)
+            require(one, f"{self.name}: {what} is one number, or one for each of {self.channels} channels.")
+        scales = self.scale if isinstance(self.scale, tuple) else (self.scale,)
+        require(min(scales) > 0, f"{self.name}: scale must be positive.")
+
+    @property
+    def step_shape(self) -> tuple[int, ...]:
+        """Shape of one step of the inputs: () for a token or one value, (channels,) for several values."""
+        return () if self.channels == 1 else (self.channels,)
+
+    def described(self) -> dict[str, Any]:
+        """Return the fields as a store keeps and hashes them: ``channels`` only where there are several, since stores
+        are older than that field.
+        """
+        fields = asdict(self)
+        if self.channels == 1:
+            del fields["channels"]
+        return fields
 
 
 def image_spec(
-    name: str, vocab_size: int, n_classes: int, side: int, *, shift: float = 127.5, scale: float = 127.5
+    name: str,
+    vocab_size: int,
+    n_classes: int,
+    side: int,
+    *,
+    shift: float | tuple[float, ...] = 127.5,
+    scale: float | tuple[float, ...] = 127.5,
+    channels: int = 1,
 ) -> TaskSpec:
-    """Return the spec of gray images, row by row: as ids where there is a vocabulary, else as values."""
-    kind: Literal["tokens", "values"] = "tokens" if vocab_size else "values"
-    return TaskSpec(name, kind, vocab_size, n_classes, side**2, variable=False, side=side, shift=shift, scale=scale)
+    """Return the spec of images, row by row: as ids where there is a vocabulary, else as values; 3 channels are RGB."""
+    return TaskSpec(
+        name,
+        "tokens" if vocab_size else "values",
+        vocab_size,
+        n_classes,
+        max_length=side**2,
+        variable=False,
+        side=side,
+        shift=shift,
+        scale=scale,
+        channels=channels,
+    )
 
 
 def markdown_table(cards: Mapping[str, TaskCard]) -> str:

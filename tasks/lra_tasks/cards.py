@@ -170,19 +170,29 @@ _CIFAR = Archive(
     size=170_498_071,
     md5="c58f30108f718f92721af3b95e74349a",
 )
+_ANY = ("s4", "s4-rgb", "google")
 # Mean and deviation as the S4 line of code subtracts and divides by, of the training images; grays of the other
 # protocol are rounded otherwise, a quarter of a level darker.
 _IMAGE_REFERENCES = (
     Reference("pixel mean", 122.6, 0.5, sources=("official",)),
     Reference("pixel sd", 61.0, 0.5, sources=("official",)),
-    *(Reference(f"samples of label {label} in train and val", 5_000, sources=("official",)) for label in range(10)),
-    *(Reference(f"samples of label {label} in test", 1_000, sources=("official",)) for label in range(10)),
+    *(
+        Reference(f"{what} of {colour}", value, 0.5, sources=("official",), protocols=("s4-rgb",))
+        for colour, mean, deviation in (("red", 125.3, 63.0), ("green", 123.0, 62.0), ("blue", 113.9, 66.6))
+        for what, value in (("mean", mean), ("sd", deviation))
+    ),
+    *(
+        Reference(f"samples of label {label} in {splits}", count, sources=("official",), protocols=_ANY)
+        for splits, count in (("train and val", 5_000), ("test", 1_000))
+        for label in range(10)
+    ),
 )
+_IMAGE_SPLITS = "torch's random split of the training images in 45,000 and 5,000, seed 42; the published test"
 _BLACK = "Black pixels are ordinary; Google's code masks them as padding."
 
 IMAGE = TaskCard(
     title="Image",
-    summary="Which of ten things a gray photograph of 32×32 pixels shows",
+    summary="Which of ten things a photograph of 32×32 pixels shows, gray by LRA's rules",
     source="CIFAR-10 (Krizhevsky 2009), in gray and as a sequence in Tay et al. 2021 (arXiv:2011.04006)",
     licence="none stated; cite Krizhevsky 2009",
     url="https://www.cs.toronto.edu/~kriz/cifar.html",
@@ -197,7 +207,15 @@ IMAGE = TaskCard(
             encoding="one gray pixel (luma), row by row, as a float: (byte − 122.6) / 61.0",
             vocab_size=0,
             max_length=1_024,
-            splits="torch's random split of the training images in 45,000 and 5,000, seed 42; the published test",
+            splits=_IMAGE_SPLITS,
+        ),
+        Protocol(
+            name="s4-rgb",
+            encoding="one pixel in colour, row by row, as three floats: (byte − 125.3) / 63.0 of red, (byte − 123.0) / "
+            "62.0 of green, (byte − 113.9) / 66.6 of blue",
+            vocab_size=0,
+            max_length=1_024,
+            splits=_IMAGE_SPLITS,
         ),
         Protocol(
             name="google",

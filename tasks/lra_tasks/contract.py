@@ -132,6 +132,11 @@ def _specified(task_class: type[LRATask]) -> str:
         for what, found, expected in pairs:
             need(found == expected, f"The spec {where} has {what} {found:,} and the card {expected:,}.")
         need(task.dtype in _DTYPES[spec.inputs], f"Steps {where} cannot be stored as {task.dtype}.")
+        if task.augmentation:
+            variants, steps = task.variants(), spec.max_length
+            fit = variants.ndim == 2 and variants.shape[1] == steps and variants.dtype == np.int64
+            need(fit and not spec.variable, f"The variants {where} are no int64 of (V, {steps}).")
+            need(variants.min() >= 0 and variants.max() < steps, f"Variants {where} name a step beyond {steps - 1}.")
     return "at every scale and protocol the samples have the shape that the card says"
 
 

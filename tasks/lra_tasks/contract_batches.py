@@ -19,8 +19,8 @@ def stored_digests(split: Split, spec: TaskSpec) -> Iterator[bytes]:
         if spec.inputs == "tokens":
             yield _digest([document.astype(np.int64) for document in documents], label)
         else:
-            values = (document.astype(np.float32) for document in documents)
-            yield _digest([(value - np.float32(spec.shift)) / np.float32(spec.scale) for value in values], label)
+            shift, scale = (np.asarray(each, np.float32) for each in (spec.shift, spec.scale))
+            yield _digest([(document.astype(np.float32) - shift) / scale for document in documents], label)
 
 
 def batch_digests(batch: Batch, spec: TaskSpec) -> list[bytes]:
@@ -33,7 +33,7 @@ def batch_digests(batch: Batch, spec: TaskSpec) -> list[bytes]:
     rows = spec.documents * samples
     kind = torch.int64 if spec.inputs == "tokens" else torch.float32
     for name, tensor, shape, dtype in (
-        ("inputs", batch.inputs, (rows, int(batch.lengths.max())), kind),
+        ("inputs", batch.inputs, (rows, int(batch.lengths.max()), *spec.step_shape), kind),
         ("lengths", batch.lengths, (rows,), torch.int64),
         ("labels", batch.labels, (samples,), torch.int64),
     ):

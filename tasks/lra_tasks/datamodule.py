@@ -55,6 +55,7 @@ class LRATask(LightningDataModule):
         eval_batch_size: samples in a batch of val or test; None: as batch_size.
         order_seed: seed of the order of training samples.
         bucket_batches: batches' worth of training samples that are sorted by length together; 0: none.
+        augment: change training samples at random, as the task's `augmentation` says.
         device: GPU where the whole task is held and batches are cut, if it fits there; None: batches come from the
             files.
 
@@ -65,6 +66,7 @@ class LRATask(LightningDataModule):
     name: str
     card: ClassVar[TaskCard]
     scales: ClassVar[dict[str, Any]]  # name -> an instance of Scale or of a subclass with the generator's parameters
+    augmentation: ClassVar[str] = ""  # sentence: what becomes of training samples with ``augment``; "": there is none
 
     def __init__(
         self,
@@ -80,6 +82,7 @@ class LRATask(LightningDataModule):
         eval_batch_size: int | None = None,
         order_seed: int = 0,
         bucket_batches: int = 0,
+        augment: bool = False,
         device: torch.device | None = None,
     ) -> None:
         super().__init__()
@@ -103,6 +106,8 @@ class LRATask(LightningDataModule):
         ):
             if number < least:
                 raise TaskError(f"{option} must be {least} or more, not {number}.")
+        if augment and not self.augmentation:
+            raise TaskError(f"{self.name} has no augmentation: leave task.augment at false.")
         self.scale = scale
         self.protocol = protocol
         self.source = source
@@ -113,6 +118,7 @@ class LRATask(LightningDataModule):
         self.eval_batch_size = eval_batch_size
         self.order_seed = order_seed
         self.bucket_batches = bucket_batches
+        self.augment = augment
         self.device = device
         self.data_dir = Path(data_dir or os.environ.get("LRA_DATA") or platformdirs.user_cache_path("lra-tasks"))
         self.origin: Path | None = None  # of the original files; None: the card's archive
@@ -130,6 +136,14 @@ class LRATask(LightningDataModule):
 
     def write_miniature(self, path: Path) -> None:
         """Write an archive in the original format with generated content (source mini), for `build` to read."""
+        raise NotImplementedError
+
+    def variants(self) -> np.ndarray:
+        """Return what `augmentation` makes of a sample of L steps, as one array for all calls: (V, L) int64.
+
+        Step i of variant v is step ``variants[v, i]`` of what is stored. Training samples are served as one of them,
+        drawn anew in each epoch from ``order_seed``, the epoch and the sample's number.
+        """
         raise NotImplementedError
 
     def render(self, document: np.ndarray) -> "RenderableType":
@@ -177,7 +191,8 @@ class LRATask(LightningDataModule):
     def rule_departures(self) -> list[str]:
         """What takes a result on this data out of the strict track, each one sentence."""
         source = [_SOURCES[self.source]] if self.source in _SOURCES else []
-        return [*source, *([_SELECTED_ON_TEST] if self.selects_on_test else [])]
+        augmented = [self.augmentation] if self.augment else []
+        return [*source, *([_SELECTED_ON_TEST] if self.selects_on_test else []), *augmented]
 
     @property
     def folder(self) -> Path:
@@ -230,7 +245,8 @@ class LRATask(LightningDataModule):
         self.origin = origin
         self.download_progress = partial(progress, "download") if progress is not None else None
         samples = partial(progress, "prepare") if progress is not None else None
-        layout = Layout(self.sizes, self.dtype, self.spec.n_classes, self.spec.documents)
+        spec = self.spec
+        layout = Layout(self.sizes, self.dtype, spec.n_classes, spec.documents, spec.step_shape)
         prepare(self.folder, self._recipe(), layout, self.build, samples)
 
     def setup(self, stage: str | None = None) -> None:
@@ -268,6 +284,7 @@ class LRATask(LightningDataModule):
             shuffle=shuffle,
             seed=self.order_seed,
             bucket_batches=self.bucket_batches if shuffle else 0,
+            variants=self.variants() if shuffle and self.augment else None,
             device=self.device,
             rank=dist.get_rank() if spread else 0,
             world_size=dist.get_world_size() if spread else 1,
@@ -279,7 +296,7 @@ class LRATask(LightningDataModule):
             "task": self.name,
             "version": self.card.version,
             "protocol": self.protocol,
-            "spec": asdict(self.spec),
+            "spec": self.spec.described(),
             "source": self.source,
             "scale": self.scale,
             "parameters": asdict(self.parameters),

@@ -1,4 +1,4 @@
-"""Image: what does a gray photograph show, pixel by pixel? (CIFAR-10, Krizhevsky 2009; Tay et al. 2021)."""
+"""Image: what does a photograph show, pixel by pixel? (CIFAR-10, Krizhevsky 2009; Tay et al. 2021)."""
 
 import re
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from lra_tasks import cards
+from lra_tasks.augment import crops_and_flips
 from lra_tasks.card import Scale, TaskSpec, image_spec
 from lra_tasks.cifar import read_batch
 from lra_tasks.datamodule import LRATask
@@ -18,6 +19,9 @@ from lra_tasks.store_writer import StoreWriter
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SIDE = 32
+PADDING = 4  # pixels beyond each edge that a random crop reaches
+# Mean and deviation of red, green and blue in [0, 1], as the S4 line of code writes them.
+_RGB_MEAN, _RGB_SD = (0.4914, 0.4822, 0.4465), (0.247, 0.243, 0.261)
 _BATCH = re.compile(r"(?:^|/)(data_batch_[1-5]|test_batch)$")
 _FILE = re.compile(rf"(?:^|/)(train|test)/({'|'.join(CLASSES)})/([^/]+)\.(?:png|jpe?g)$", re.IGNORECASE)
 _CHUNK = 1_000  # images in wider types at a time
@@ -35,10 +39,11 @@ class ImageScale(Scale):
 
 
 class Image(LRATask):
-    """CIFAR-10 in gray, row by row, as values (protocol s4) or ids (google)."""
+    """CIFAR-10 row by row: in gray as values (protocol s4) or ids (google), or in colour as values (s4-rgb)."""
 
     name = "image"
     card = cards.IMAGE
+    augmentation = "Training images are cropped and flipped at random."
     scales: ClassVar[dict[str, ImageScale]] = {
         "full": ImageScale(45_000, 5_000, 10_000),
         "small": ImageScale(9_000, 1_000, 2_000),
@@ -50,7 +55,20 @@ class Image(LRATask):
         """Every input has one step for each pixel."""
         side = SIDE // self.scales[self.scale].pool
         vocab_size = self.card.protocol(self.protocol).vocab_size
+        if self._in_colour:
+            shift, scale = (tuple(255 * value for value in values) for values in (_RGB_MEAN, _RGB_SD))
+            return image_spec(self.name, 0, self.card.classes, side, shift=shift, scale=scale, channels=3)
         return image_spec(self.name, vocab_size, self.card.classes, side, shift=122.6, scale=61.0)
+
+    @property
+    def rule_departures(self) -> list[str]:
+        """As for other tasks, and that images are in colour."""
+        return [*super().rule_departures, *(["Images are in colour."] if self._in_colour else [])]
+
+    def variants(self) -> np.ndarray:
+        """Return the crops and flips of an image; where pixels are averaged, crops reach as far in the photograph."""
+        pool = self.scales[self.scale].pool
+        return crops_and_flips(SIDE // pool, PADDING // pool)
 
     def build(self, out: StoreWriter) -> None:
         """Cut the training images in train and val as the protocol does, and take each split's first ones."""
@@ -77,10 +95,17 @@ class Image(LRATask):
         scale = self.scales[self.scale]
         write_images(path, {"train": scale.train + scale.val, "test": scale.test}, self.seed)
 
+    @property
+    def _in_colour(self) -> bool:
+        return self.protocol == "s4-rgb"
+
     def _steps(self, images: np.ndarray) -> np.ndarray:
-        gray = gray_tensorflow(images) if self.protocol == "google" else gray_pillow(images)
+        """Return what is stored of photographs (n, 32, 32, 3): (n, side, side, channels) uint8."""
+        pixels = images
+        if not self._in_colour:
+            pixels = gray_tensorflow(images) if self.protocol == "google" else gray_pillow(images)
         pool = self.scales[self.scale].pool
-        blocks = gray.reshape(len(gray), SIDE // pool, pool, SIDE // pool, pool)
+        blocks = pixels.reshape(len(pixels), SIDE // pool, pool, SIDE // pool, pool, -1)
         return np.rint(blocks.mean(axis=(2, 4))).astype(np.uint8)
 
     def _read(self, scratch: Path) -> tuple[Images, Images]:

@@ -1,4 +1,4 @@
-"""The order of an epoch: a permutation, in batches of like lengths where padding costs; and its shares by process."""
+"""What is drawn anew in each epoch, the order of samples and their variants; and the shares of processes."""
 
 import numpy as np
 
@@ -40,6 +40,22 @@ def epoch_order(
     batches = pooled[np.lexsort((lengths[pooled], pools))].reshape(-1, batch_size)  # lexsort is stable
     order[:whole] = batches[rng.permutation(len(batches))].reshape(-1)
     return order
+
+
+def epoch_variants(samples: int, variants: int, *, seed: int, epoch: int) -> np.ndarray:
+    """Return which of its variants each sample of a split is served as in one epoch, a function of the arguments alone.
+
+    Every variant is as likely as any other.
+
+    Args:
+        samples: samples in the split.
+        variants: of each sample.
+        seed, epoch: as of `epoch_order`, whose numbers these do not depend on.
+
+    Returns:
+        (samples,) int64 from 0 to variants − 1.
+    """
+    return np.random.default_rng([seed, epoch, 1]).integers(variants, size=samples)
 
 
 def share(batch: np.ndarray, rank: int, world_size: int, *, fill: bool) -> np.ndarray:

@@ -36,6 +36,10 @@ class Pathfinder(LRATask):
         "tiny": PathfinderScale(20_000, 2_000, 2_000, replace(PRESETS[16], window=14, contour_length=3)),
         # Beyond the Long Range Arena's table.
         "64": PathfinderScale(160_000, 20_000, 20_000, PRESETS[64]),
+        # For speed and memory against length, named by their steps; so few images are learnt by heart.
+        "few-256": PathfinderScale(64, 32, 32, PRESETS[16]),
+        "few-1k": PathfinderScale(64, 32, 32, PRESETS[32]),
+        "few-4k": PathfinderScale(64, 32, 32, PRESETS[64]),
     }
 
     @property
@@ -116,4 +120,6 @@ class PathX(Pathfinder):
         "tiny": PathfinderScale(10_000, 1_000, 2_000, replace(PRESETS[16], window=20, contour_length=4, distractors=1)),
         # Beyond the Long Range Arena's table: Path-256.
         "256": PathfinderScale(160_000, 20_000, 20_000, PRESETS[256]),
+        # For speed and memory, after Pathfinder's few-4k.
+        "few-16k": PathfinderScale(64, 32, 32, PRESETS[128]),
     }

@@ -1,5 +1,6 @@
 """Tokens that stay on a device: put there once for each array, whatever splits and loaders read it."""
 
+import math
 import weakref
 from collections.abc import Iterable
 
@@ -17,18 +18,18 @@ def resident_tensor(array: np.ndarray, device: torch.device) -> torch.Tensor:
     """Return a copy of ``array`` on ``device``, the same one for the same array as long as the array lives.
 
     Args:
-        array: (n,) uint8, uint16 or float32, read-only; a memory map is read in pieces.
+        array: (n, ...) uint8, uint16, int64 or float32, never changed; a memory map is read in pieces.
         device: where the copy lies.
 
     Returns:
-        (n,) uint8, int16 (the bits of uint16) or float32.
+        (n, ...) uint8, int16 (the bits of uint16), int64 or float32.
     """
     key = (id(array), _exact(device))
     if key not in _placed:
         bits = array.view(np.int16) if array.dtype == np.uint16 else array  # torch has few kernels for uint16
-        chunk = _CHUNK_BYTES // bits.itemsize
+        chunk = max(1, _CHUNK_BYTES // (bits.itemsize * math.prod(bits.shape[1:])))  # rows
         with torch.inference_mode(False):  # a first pass may be one of evaluation; training reads the copy too
-            copy = torch.empty(len(bits), dtype=torch.from_numpy(bits[:0].copy()).dtype, device=device)
+            copy = torch.empty(bits.shape, dtype=torch.from_numpy(bits[:0].copy()).dtype, device=device)
             for start in range(0, len(bits), chunk):
                 copy[start : start + chunk].copy_(torch.from_numpy(bits[start : start + chunk].copy()))
         _placed[key] = copy

@@ -55,13 +55,14 @@ def contact_sheet(
     samples = list(_chosen(task, split, count, offset))
     columns = math.ceil(math.sqrt(len(samples)))
     rows = -(-len(samples) // columns)
-    sheet = Image.new("L", (columns * (wide + _GAP) + _GAP, rows * (tile + _CAPTION + _GAP) + _GAP), 255)
+    mode, white = ("RGB", (255, 255, 255)) if task.spec.channels == 3 else ("L", 255)
+    sheet = Image.new(mode, (columns * (wide + _GAP) + _GAP, rows * (tile + _CAPTION + _GAP) + _GAP), white)
     draw = ImageDraw.Draw(sheet)
     for place, (index, documents, label) in enumerate(samples):
         left = _GAP + place % columns * (wide + _GAP)
         top = _GAP + place // columns * (tile + _CAPTION + _GAP)
         for nth, pixels in enumerate(documents):
-            image = Image.fromarray(_gray(pixels).reshape(side, side))
+            image = Image.fromarray(as_bytes(pixels).reshape(side, side, *task.spec.step_shape))
             sheet.paste(image.resize((tile, tile), Image.Resampling.NEAREST), (left + nth * tile, top))
         draw.text((left, top + tile + 1), f"{split} {index}: {label}", fill=0)
     target = Path(path)
@@ -73,8 +74,8 @@ def contact_sheet(
         raise TaskError(f"The contact sheet cannot be written to {target} ({error}): choose another path.") from error
 
 
-def _gray(pixels: np.ndarray) -> np.ndarray:
-    """Return bytes as they are, and other values with the least as black and the greatest as white: uint8."""
+def as_bytes(pixels: np.ndarray) -> np.ndarray:
+    """Return bytes as they are, and other values with the least as 0 and the greatest as 255: uint8."""
     if pixels.dtype == np.uint8:
         return np.ascontiguousarray(pixels)
     low, high = float(pixels.min()), float(pixels.max())

@@ -1,7 +1,8 @@
 """Prepared tasks on disk: written sample by sample, fingerprinted, and read through memory maps.
 
 A store is a folder with ``meta.json`` and, for each split, three arrays: ``<split>-tokens.npy`` (all samples end
-to end, uint8, uint16 or float32), ``<split>-offsets.npy`` (int64, n + 1) and ``<split>-labels.npy`` (int64, n). Where
+to end, uint8, uint16 or float32; of a step of several channels one value after the other), ``<split>-offsets.npy``
+(int64, n + 1, in steps) and ``<split>-labels.npy`` (int64, n). Where
 samples are pairs of documents that recur, the documents lie once in ``documents-tokens.npy`` and
 ``documents-offsets.npy``, and each split has ``<split>-pairs.npy`` (int64, 2 n) and its labels. A store is built in a
 sibling folder and renamed when complete, so that a folder with its final name is always whole.
@@ -33,7 +34,7 @@ class Split:
     Sample i has the documents ``pairs[i]``, or document i alone where there are no pairs.
     """
 
-    tokens: np.ndarray  # (sum of lengths,) uint8, uint16 or float32
+    tokens: np.ndarray  # (sum of lengths,), or (sum of lengths, channels); uint8, uint16 or float32
     offsets: np.ndarray  # (documents + 1,) int64
     labels: np.ndarray  # (n,) int64
     pairs: np.ndarray | None = None  # (n, 2) int64
@@ -84,6 +85,10 @@ class Store:
                 name: {key: _map(folder / f"{name}-{key}.npy", size["size"]) for key, size in described.items()}
                 for name, described in meta["arrays"].items()
             }
+            channels = meta["spec"].get("channels", 1)
+            for own in arrays.values():
+                if channels > 1 and "tokens" in own:
+                    own["tokens"] = own["tokens"].reshape(-1, channels)
             shared = arrays.pop("documents", None)
             splits = {name: _split(own, shared) for name, own in arrays.items()}
         except (OSError, ValueError, KeyError, TypeError, EOFError) as error:

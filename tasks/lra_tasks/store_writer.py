@@ -25,6 +25,7 @@ class Layout:
     dtype: np.dtype  # uint8, or uint16 where ids go beyond 255, or float32
     classes: int
     documents: int = 1  # of a sample
+    step_shape: tuple[int, ...] = ()  # of a token or value; (channels,) where a step has several values
 
 
 class _ArrayFile:
@@ -60,8 +61,9 @@ class _ArrayFile:
 class DocumentWriter:
     """Takes documents in order, ids or values of any length but 0; holds a few MiB of them at most."""
 
-    def __init__(self, folder: Path, name: str, dtype: np.dtype) -> None:
+    def __init__(self, folder: Path, name: str, dtype: np.dtype, step_shape: tuple[int, ...]) -> None:
         self.count = 0
+        self._step_shape = step_shape
         self._tokens = _ArrayFile(folder / f"{name}-tokens.npy", dtype)
         self._offsets = _ArrayFile(folder / f"{name}-offsets.npy", np.dtype(np.int64))
         self._offsets.write(np.zeros(1, np.int64))
@@ -74,7 +76,7 @@ class DocumentWriter:
         return {"tokens": self._tokens, "offsets": self._offsets}
 
     def append(self, document: np.ndarray) -> int:
-        """Add one 1-D document; return its number."""
+        """Add one document, (L,), or (L, channels) where a step has several; return its number."""
         self._pending.append(np.array(document))  # a copy: callers may reuse their buffer
         self._pending_bytes += self._pending[-1].nbytes + 128
         self.count += 1
@@ -83,9 +85,9 @@ class DocumentWriter:
         return self.count - 1
 
     def extend(self, documents: np.ndarray) -> None:
-        """Add documents of one length, (n, L)."""
+        """Add documents of one length, (n, L), or (n, L, channels) where a step has several."""
         self.flush()
-        self._write(documents.ravel(), np.full(len(documents), documents.shape[1]))
+        self._write(documents.reshape(-1, *documents.shape[2:]), np.full(len(documents), documents.shape[1]))
         self.count += len(documents)
 
     def flush(self) -> None:
@@ -97,6 +99,8 @@ class DocumentWriter:
     def _write(self, tokens: np.ndarray, lengths: np.ndarray) -> None:
         if lengths.min(initial=1) < 1:
             raise ValueError("a sample has no steps")
+        if tokens.shape[1:] != self._step_shape:
+            raise ValueError(f"a step has the shape {tokens.shape[1:]} and not {self._step_shape}")
         kept = self._tokens.dtype
         if kept.kind == "f":
             if not np.isfinite(tokens).all():
@@ -117,7 +121,7 @@ class SplitWriter:
         self.samples = 0
         self._build = build
         self._labels = _ArrayFile(folder / f"{name}-labels.npy", np.dtype(np.int64))
-        own = None if build.documents is not None else DocumentWriter(folder, name, build.dtype)
+        own = None if build.documents is not None else DocumentWriter(folder, name, build.dtype, build.step_shape)
         self._documents = own
         self._pairs = _ArrayFile(folder / f"{name}-pairs.npy", np.dtype(np.int64)) if own is None else None
         self._pending: list[int] = []  # labels
@@ -129,7 +133,7 @@ class SplitWriter:
         return {**own, **pairs, "labels": self._labels}
 
     def append(self, sample: np.ndarray, label: int) -> None:
-        """Add one sample, a 1-D array of ids or values of any length but 0."""
+        """Add one sample of any length L but 0: ids or values (L,), or (L, channels)."""
         if self._documents is None:
             raise ValueError("samples of two documents are added with extend_pairs")
         self._documents.append(sample)
@@ -138,12 +142,13 @@ class SplitWriter:
             self.flush()
 
     def extend(self, samples: np.ndarray, labels: np.ndarray) -> None:
-        """Add samples of one length: (n, ...) ids or values, each flattened, and (n,) labels."""
+        """Add samples of one length: (n, ...) ids or values, each flattened but for its channels, and (n,) labels."""
         if self._documents is None:
             raise ValueError("samples of two documents are added with extend_pairs")
         self.flush()
         self._check(len(samples), labels)
-        self._documents.extend(samples.reshape(len(samples), -1))
+        step = samples.shape[samples.ndim - len(self._build.step_shape) :]
+        self._documents.extend(samples.reshape(len(samples), -1, *step))
         self._label(labels)
 
     def extend_pairs(self, pairs: np.ndarray, labels: np.ndarray) -> None:
@@ -191,10 +196,11 @@ class StoreWriter:
     """
 
     def __init__(self, folder: Path, layout: "Layout", progress: Progress | None) -> None:
-        self.dtype, self.classes = layout.dtype, layout.classes
+        self.dtype, self.classes, self.step_shape = layout.dtype, layout.classes, layout.step_shape
         self.scratch = folder / "scratch"
         self.notes: dict[str, Any] = {}  # facts of the data that meta.json keeps, such as the vocabulary
-        self.documents = DocumentWriter(folder, "documents", layout.dtype) if layout.documents == 2 else None
+        paired = layout.documents == 2
+        self.documents = DocumentWriter(folder, "documents", layout.dtype, layout.step_shape) if paired else None
         self._sizes = layout.sizes
         self._progress = progress
         self._done = 0

@@ -35,7 +35,8 @@ class Documents:
     highest: float  # NaN where a value is
     ids: int  # different ones
     marked: bool  # every document ends with the end mark
-    moments: np.ndarray  # (D, 3) float64: mean, mean of squares and share of zeros; (0, 3) where they are no images
+    # (D, C, 3) float64: mean, mean of squares and share of zeros of each channel; (0, C, 3) where they are no images.
+    moments: np.ndarray
 
 
 def flaw(tokens: np.ndarray, offsets: np.ndarray, samples: int | None) -> str | None:
@@ -64,7 +65,7 @@ def read_documents(split: Split, spec: TaskSpec, advance: Callable[[int], None])
     tokens, offsets = split.tokens, split.offsets
     count = len(offsets) - 1
     seen = np.zeros(1 << 16, bool)
-    digests, moments = np.empty(count, np.uint64), np.empty((count if spec.side else 0, 3))
+    digests, moments = np.empty(count, np.uint64), np.empty((count if spec.side else 0, spec.channels, 3))
     lowest, highest = np.inf, -np.inf
     first = 0
     while first < count:
@@ -77,10 +78,10 @@ def read_documents(split: Split, spec: TaskSpec, advance: Callable[[int], None])
         starts = (offsets[first : end + 1] - offsets[first]).tolist()
         for place in range(end - first):
             document = block[starts[place] : starts[place + 1]]
-            digest = hashlib.blake2b(document.data, digest_size=8).digest()
+            digest = hashlib.blake2b(document.reshape(-1).data, digest_size=8).digest()
             digests[first + place] = int.from_bytes(digest, "little")
         if spec.side:
-            _moments(block.reshape(end - first, -1), moments[first:end])
+            _moments(block.reshape(end - first, -1, spec.channels), moments[first:end])
         advance(end - first)
         first = end
     marked = spec.inputs == "tokens" and count > 0 and bool((tokens[offsets[1:] - 1] == EOS).all())
@@ -88,11 +89,12 @@ def read_documents(split: Split, spec: TaskSpec, advance: Callable[[int], None])
 
 
 def _moments(images: np.ndarray, out: np.ndarray) -> None:
+    """Fill ``out`` (D, C, 3) from images (D, L, C)."""
     steps = images.shape[1]
     values = images.astype(np.float32)
-    out[:, 0] = values.sum(axis=1) / steps
-    out[:, 1] = np.einsum("ij,ij->i", values, values) / steps
-    out[:, 2] = (images == 0).sum(axis=1) / steps
+    out[..., 0] = values.sum(axis=1) / steps
+    out[..., 1] = np.einsum("ijc,ijc->ic", values, values) / steps
+    out[..., 2] = (images == 0).sum(axis=1) / steps
 
 
 def sample_keys(splits: Mapping[str, Split], documents: Mapping[str, Documents]) -> dict[str, np.ndarray]:
@@ -145,12 +147,17 @@ def label_figures(counts: Mapping[str, np.ndarray]) -> dict[str, Figure]:
 
 
 def pixel_figures(moments: np.ndarray) -> dict[str, Figure]:
-    """Return mean and standard deviation of all pixels and the share of zeros, from each image's moments (D, 3)."""
-    return {
-        "pixel mean": _mean(moments[:, 0]),
-        "pixel sd": _deviation(moments[:, 0], moments[:, 1]),
-        "share of zeros": _mean(moments[:, 2]),
-    }
+    """Return mean and standard deviation of all pixels and the share of zeros, from each image's moments (D, C, 3).
+
+    In colour, where C is 3, those of red, green and blue.
+    """
+    names = ["pixel mean", "pixel sd", "share of zeros"]
+    colours = [[f"mean of {colour}", f"sd of {colour}", f"zeros of {colour}"] for colour in ("red", "green", "blue")]
+    figures = {}
+    for channel, (mean, deviation, zeros) in enumerate(colours if moments.shape[1] == 3 else [names]):
+        first, second, empty = moments[:, channel].T
+        figures.update({mean: _mean(first), deviation: _deviation(first, second), zeros: _mean(empty)})
+    return figures
 
 
 def _mean(values: np.ndarray) -> Figure:

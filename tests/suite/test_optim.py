@@ -34,6 +34,31 @@ def test_torch_agrees_with_the_cosine():
         schedule.step()
 
 
+@pytest.mark.parametrize("least", [0.0, 0.2])
+def test_torch_agrees_with_the_cosine_past_its_end(least):
+    """CosineAnnealingLR goes from one rate to the next, and rises again after T_max."""
+    parameter = torch.nn.Parameter(torch.zeros(()))
+    optimizer = torch.optim.SGD([parameter], lr=1.0)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=50, eta_min=least)
+    config = OptimConfig(min_lr=least, past_end=True, warmup_steps=7)
+    for step in range(170):
+        assert lr_factor(7 + step, config, 57) == pytest.approx(schedule.get_last_lr()[0], abs=1e-9)
+        optimizer.step()
+        schedule.step()
+    assert [lr_factor(step, config, 57) for step in (0, 6)] == pytest.approx([1 / 7, 1])
+
+
+def test_the_released_schedules_end_where_the_recipes_say():
+    """Of the steps that epochs and batches make, by hand: at the end of the cosine, at its next peak, at the last."""
+    image = OptimConfig(warmup_steps=30_000, schedule_steps=50_000, past_end=True)
+    found = [lr_factor(step, image, 50_000) for step in (50_000, 70_000, 90_000)]
+    assert found == pytest.approx([0, 1, 0], abs=1e-9)
+    pathx = OptimConfig(warmup_steps=150_000, schedule_steps=500_000, past_end=True)
+    found = [lr_factor(step, pathx, 500_000) for step in (500_000, 850_000, 1_000_000)]
+    assert found == pytest.approx([0, 1, (1 + math.cos(17 / 7 * math.pi)) / 2], abs=1e-9)
+    assert round(found[2], 2) == 0.61
+
+
 def test_constant_after_warm_up():
     config = OptimConfig(schedule="constant", warmup_steps=4)
     assert [lr_factor(step, config, 10) for step in (0, 3, 4, 99)] == [0.25, 1, 1, 1]

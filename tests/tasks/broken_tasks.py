@@ -233,27 +233,27 @@ class Repeats(BatchLoader):
 
 
 class PadsWithOne(BatchLoader):
-    def _collate(self, samples):
-        batch = super()._collate(samples)
+    def _collate(self, *taken):
+        batch = super()._collate(*taken)
         rest = torch.arange(batch.inputs.shape[1]) >= batch.lengths[:, None]
         return batch._replace(inputs=batch.inputs.masked_fill(rest, 1))
 
 
 class PadsToMore(BatchLoader):
-    def _collate(self, samples):
-        batch = super()._collate(samples)
+    def _collate(self, *taken):
+        batch = super()._collate(*taken)
         return batch._replace(inputs=torch.nn.functional.pad(batch.inputs, (0, 1)))
 
 
 class Narrow(BatchLoader):
-    def _collate(self, samples):
-        batch = super()._collate(samples)
+    def _collate(self, *taken):
+        batch = super()._collate(*taken)
         return batch._replace(inputs=batch.inputs.int())
 
 
 class OtherLabels(BatchLoader):
-    def _collate(self, samples):
-        batch = super()._collate(samples)
+    def _collate(self, *taken):
+        batch = super()._collate(*taken)
         return batch._replace(labels=1 - batch.labels)
 
 
@@ -301,16 +301,16 @@ class Pairs(Toy):
 
 
 class Swapped(BatchLoader):
-    def _collate(self, samples):
-        batch = super()._collate(samples)
+    def _collate(self, *taken):
+        batch = super()._collate(*taken)
         half = len(batch.labels)
         order = [*range(half, 2 * half), *range(half)]
         return batch._replace(inputs=batch.inputs[order], lengths=batch.lengths[order])
 
 
 class Single(BatchLoader):
-    def _collate(self, samples):
-        batch = super()._collate(samples)
+    def _collate(self, *taken):
+        batch = super()._collate(*taken)
         half = len(batch.labels)
         return batch._replace(inputs=batch.inputs[:half], lengths=batch.lengths[:half])
 
@@ -332,9 +332,21 @@ class Values(Toy):
             out[split].extend(rng.normal(size=(size, 4)), np.arange(size) % 2)
 
 
+class Augmented(Values):
+    augmentation = "Training images are mirrored at random."
+    table: tuple = ([0, 1, 2, 3], [3, 2, 1, 0])
+
+    def variants(self):
+        return np.array(self.table)
+
+
+def varied(*table):
+    return type("Varied", (Augmented,), {"table": table})
+
+
 class Unscaled(BatchLoader):
-    def _collate(self, samples):
-        batch = super()._collate(samples)
+    def _collate(self, *taken):
+        batch = super()._collate(*taken)
         return batch._replace(inputs=batch.inputs * 2 + 0.5)
 
 
@@ -352,6 +364,8 @@ BROKEN = [
     (OneProtocolLess, "spec", "protocol other has n_classes 3 and the card 2"),
     (LargeIds, "spec", "cannot be stored as int32"),
     (OtherSpecName, "spec", "the name 'copy'"),
+    (varied([0, 1, 2]), "spec", r"no int64 of \(V, 4\)"),
+    (varied([1, 2, 3, 4]), "spec", "name a step beyond 3"),
     (Raises, "prepare", r"KeyError in .*broken_tasks.py, line \d+: 'missing'"),
     (OneMissing, "prepare", "train split came out with 1 samples"),
     (NewRecipe, "prepare", "not prepared"),

@@ -52,6 +52,7 @@ def test_published_facts():
         ("retrieval", "s4"): (98, 4_000),
         ("retrieval", "google"): (257, 4_000),
         ("image", "s4"): (0, 1_024),
+        ("image", "s4-rgb"): (0, 1_024),
         ("image", "google"): (256, 1_024),
         ("pathfinder", "s4"): (0, 1_024),
         ("pathfinder", "google"): (256, 1_024),
@@ -85,6 +86,16 @@ def test_contract(name, tmp_path):
         full.setup()
     with pytest.raises(TaskError, match="not set up"):
         full.train_dataloader()
+
+
+def test_a_new_field_of_the_spec_moves_no_prepared_task(tmp_path):
+    """Folders of stores that were prepared before a step could have several values."""
+    names = {name: lra_tasks.get_task(name)(data_dir=tmp_path).folder.name for name in ("listops", "image", "pathx")}
+    assert names == {
+        "listops": "s4-full-generated-seed0-9d997268",
+        "image": "s4-full-official-seed0-d529d191",
+        "pathx": "s4-full-generated-seed0-2ea197b2",
+    }
 
 
 def test_bad_arguments_get_a_sentence(tmp_path):
@@ -144,6 +155,18 @@ def test_protocol_and_spec_are_validated():
         TaskSpec("a", "values", 0, 10, 100, variable=False, side=9)
     with pytest.raises(TaskError, match="one length"):
         TaskSpec("a", "values", 0, 10, 100, side=10)
+    with pytest.raises(TaskError, match="a step is one token"):
+        TaskSpec("a", "tokens", 18, 10, 100, channels=3)
+    with pytest.raises(TaskError, match="a step is one token"):
+        TaskSpec("a", "values", 0, 10, 100, channels=0)
+    with pytest.raises(TaskError, match="one value or three"):
+        TaskSpec("a", "values", 0, 10, 100, variable=False, side=10, channels=2)
+    with pytest.raises(TaskError, match="scale is one number, or one for each of 3 channels"):
+        TaskSpec("a", "values", 0, 10, 100, channels=3, scale=(1.0, 2.0))
+    with pytest.raises(TaskError, match="shift is one number"):
+        TaskSpec("a", "values", 0, 10, 100, shift=(1.0,))
+    with pytest.raises(TaskError, match="scale must be positive"):
+        TaskSpec("a", "values", 0, 10, 100, channels=2, scale=(1.0, 0.0))
     with pytest.raises(TaskError, match="https"):
         Archive("http://example.org/a", "a", 1, "0" * 32)
     with pytest.raises(TaskError, match="md5 has 32"):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from broken_tasks import BROKEN, Pairs, Served, Single, Swapped, Toy, Unscaled, Values, served
+from broken_tasks import BROKEN, Augmented, Pairs, Served, Single, Swapped, Toy, Unscaled, Values, served
 
 from lra_hgrn.cli.main import dispatch
 from lra_tasks import TaskError, get_card, get_task, task_names
@@ -72,7 +72,7 @@ def test_two_documents_are_stacked_in_their_order(tmp_path):
 
 
 def test_values(tmp_path):
-    found = check_task(Values, data_dir=tmp_path)
+    found = check_task(Augmented, data_dir=tmp_path)
     assert failed(found) == {}
     assert "not asked for" in next(finding.message for finding in found if finding.check == "seed")
     cls = type("Raw", (Values,), {"loader": Unscaled, "train_too": True, "_loader": Served._loader})

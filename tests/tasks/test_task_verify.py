@@ -160,7 +160,7 @@ def test_errors_are_those_of_resampling():
         "pixel sd": np.std,
         "share of zeros": lambda x: (x == 0).mean(),
     }
-    figures = {**length_figures(lengths), **pixel_figures(moments)}
+    figures = {**length_figures(lengths), **pixel_figures(moments[:, None])}
     for name, statistic in statistics.items():
         data = lengths if "length" in name else images
         assert figures[name].value == pytest.approx(statistic(data), rel=1e-9)
@@ -362,7 +362,8 @@ def test_cards_name_figures_that_are_counted(name):
     known = {
         *length_figures(np.ones(3, int)),
         *label_figures({"train": counts, "test": counts}),
-        *pixel_figures(np.ones((3, 3))),
+        *pixel_figures(np.ones((3, 1, 3))),
+        *pixel_figures(np.ones((3, 3, 3))),
         *("steps in all", "characters", DUPLICATES, OVERLAP),
     }
     assert {reference.quantity for reference in card.references} <= known
