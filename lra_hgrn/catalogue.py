@@ -12,7 +12,7 @@ from lra_hgrn.errors import UserError
 from lra_hgrn.models import SequenceClassifier
 from lra_hgrn.models.match import build_without_weights, size_of, task_spec
 from lra_hgrn.models.registry import Family, mixer_card
-from lra_hgrn.results.table import MISSING, Column, Entry, Table
+from lra_hgrn.results.tables.table import MISSING, Column, Entry, Table
 from lra_tasks import task_names
 
 _FAMILIES = get_args(Family)

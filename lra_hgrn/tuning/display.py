@@ -4,7 +4,7 @@ import sys
 from typing import Any
 
 from lra_hgrn.progress import Reporter, bar
-from lra_hgrn.results.table import percent
+from lra_hgrn.results.tables.table import percent
 from lra_hgrn.tuning.study import Trial
 
 

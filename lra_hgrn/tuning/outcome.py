@@ -13,7 +13,7 @@ from lra_hgrn.config import Config, plain
 from lra_hgrn.config.compose import NOT_IDENTITY, as_words, compose_task
 from lra_hgrn.errors import UserError
 from lra_hgrn.results.files import write_whole
-from lra_hgrn.results.table import MISSING, Column, Entry, Table, percent
+from lra_hgrn.results.tables.table import MISSING, Column, Entry, Table, percent
 from lra_hgrn.tuning.plan import EPOCHS, Plan
 from lra_hgrn.tuning.study import Trial, best_first
 
