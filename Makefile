@@ -36,7 +36,7 @@ report: $(INSTALLED)
 	$(BIN)/lra report demo --runs $(RUNS) --output results/report.html
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check

@@ -146,7 +146,7 @@ def run_script(folder, script, *arguments, **environment):
     path.write_text(script)
     command = [sys.executable, "-W", "ignore", str(path), *arguments]
     done = subprocess.run(
-        command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120, check=False
+        command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
