@@ -133,7 +133,8 @@ class _Display:
 
     def start(self, job: Job) -> None:
         config = job.config
-        self._title = f"{config.model.name} on {config.task.name}, seed {config.seed}"
+        scale = "" if config.task.scale == "full" else f" ({config.task.scale})"
+        self._title = f"{config.model.name} on {config.task.name}{scale}, seed {config.seed}"
         if self._bar is not None:
             self._steps = self._bar.add_task(self._title, total=None, note="")
         else:
