@@ -131,9 +131,11 @@ def _totals(works: list[Work]) -> list[str]:
     done = sum(work.state == "done" for work in works)
     known = [work.seconds for work in works if work.seconds is not None]
     unknown = len(works) - len(known)
-    said = [f"{done} of {len(works)} runs are done; the rest takes {_hours(sum(known) / _HOUR)} hours on this machine"]
+    said = [f"{done} of {len(works)} runs are done"]
+    if len(known) > done:
+        said[0] += f"; {len(known) - done} more take {_hours(sum(known) / _HOUR)} hours on this machine"
     if unknown:
-        said[0] += f", and what {unknown} more take is not known: `lra estimate` measures it"
+        said[0] += f"; what {unknown} take is not known: `lra estimate` measures it"
     estimates = [work.whole for work in works if isinstance(work.whole, Estimate) and work.state != "done"]
     peak, there = max((found.peak_bytes for found in estimates), default=0), environment.memory_size()
     if there is not None and peak > there:

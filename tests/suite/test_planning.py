@@ -51,7 +51,7 @@ def test_nothing_is_known_before_it_is_measured(suite, tmp_path):
     assert [[entry.text for entry in row] for row in table.rows] == [
         ["toy_task.Toy (full)", model, "2 missing", "–", "–", "–", "–"] for model in ("HGRN", "LSTM")
     ]
-    assert "what 4 more take is not known: `lra estimate` measures it" in table.remarks[0]
+    assert table.remarks[0] == "0 of 4 runs are done; what 4 take is not known: `lra estimate` measures it."
     assert "toy (full, 3 KiB)" in table.remarks[-1]  # to be prepared
 
 
@@ -64,6 +64,7 @@ def test_hours_are_those_of_steps_and_evaluations(suite, tmp_path):
     table = plan_table(suite, plan(suite, tmp_path, kept), tmp_path)
     assert [entry.text for entry in table.rows[0]][3:] == ["0.094", "3.00 GiB", "1 MiB", "probe"]
     assert table.rows[0][3].values == (pytest.approx(2 * 170 / 3600),)
+    assert table.remarks[0].startswith("0 of 4 runs are done; 2 more take 0.094 hours on this machine; what 2 take is")
     assert "Checkpoints take 2 MiB" in " ".join(table.remarks)
 
 
