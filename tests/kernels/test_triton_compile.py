@@ -23,10 +23,15 @@ BOUNDS = {
 
 @pytest.mark.slow
 def test_every_specialisation_compiles_without_spills_and_within_bounds():
+    # On the older architecture only the type that it converts by other instructions than the newer one does:
+    # `python -m hgrn_kernels.triton.compiled` compiles all for both, which takes minutes more.
+    older, newer = ARCHITECTURES
     wanted = specialisations()
     assert len(wanted) == 22 * 2 * len(DTYPES)
-    figures = list(compile_all(wanted, processes=os.cpu_count()))
-    assert len(figures) == len(wanted) * len(ARCHITECTURES)
+    half = [one for one in wanted if one.dtype == "bf16"]
+    assert len(half) == 22 * 2
+    figures = [*compile_all(wanted, [newer], os.cpu_count()), *compile_all(half, [older], os.cpu_count())]
+    assert len(figures) == len(wanted) + len(half)
     for f in figures:
         kernel = f"{f.specialisation.module.rpartition('.')[2]}.{f.specialisation.name}"
         registers, instructions = BOUNDS[kernel][0 if dict(f.specialisation.constants).get("COMPLEX") else 1]

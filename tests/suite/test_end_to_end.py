@@ -132,7 +132,7 @@ def test_a_failed_cell_does_not_stop_the_others(home):
     (home / "broken.yaml").write_text(f"{head}cells:\n  - model{second}{first}")
     code, _, err = lra(home, "sweep", "broken.yaml")
     assert code == 1
-    assert "HGRN on toy_task.Toy, seed 1: test accuracy" in err
+    assert "HGRN on toy_task.Toy (long), seed 1: test accuracy" in err
     assert "RuntimeError: broken on purpose" in err.splitlines()[-1]
     code, out, _ = lra(home, "table", "broken.yaml")
     assert code == 0

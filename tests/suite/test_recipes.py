@@ -16,7 +16,7 @@ from lra_hgrn.training.data import build_task
 from lra_hgrn.training.optim import build_optimizer, build_schedule, schedule_end
 
 RECIPES = sorted(path.relative_to(config_dir() / "recipes") for path in (config_dir() / "recipes").rglob("*.yaml"))
-STEPS, WIDEST, DEEPEST = 2, 64, 2  # the parts of a recipe that repeat are cut, or this would take minutes
+STEPS, WIDEST, DEEPEST = 2, 32, 2  # the parts of a recipe that repeat are cut, or this would take minutes
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=str)
