@@ -107,7 +107,12 @@ def ranking(comparisons: Sequence[Comparison], ranked: bool) -> str:
     test = f"p < {1 - LEVEL:.2g} ({methods}; Holm’s correction over {_count(len(comparisons), 'comparison')})"
     if not ranked:
         return f"No model is marked as best: none above chance beats all others of its task at {test}."
-    return f"Bold: beats every other measured model of the task; underlined: beats all but that one; {test}."
+    single = " With one seed a side, other seeds may differ by more." if _single_seeds(comparisons) else ""
+    return f"Bold: beats every other measured model of the task; underlined: beats all but that one; {test}.{single}"
+
+
+def _single_seeds(comparisons: Sequence[Comparison]) -> bool:
+    return any(one.seeds_first == one.seeds_second == 1 for one in comparisons)
 
 
 def remarks(results: Results) -> list[str]:
