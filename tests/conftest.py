@@ -13,3 +13,8 @@ if not torch.cuda.is_available():
 if "PYTEST_XDIST_WORKER" in os.environ and "OMP_NUM_THREADS" not in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the long tests, or a worker would run one of them alone at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
