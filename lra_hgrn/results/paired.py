@@ -62,11 +62,11 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> PairedTest:
 def welch(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> PairedTest:
     """Compare two models of several seeds by a t test in which seeds and test samples both vary.
 
-        The variance of the difference is that of the mean over the first model's seeds, plus that over the second's
-    (Welch 1947, Biometrika 34:28), plus that of the mean of the paired differences over the test samples; its
-    degrees of freedom are Satterthwaite's (1946, Biometrics Bulletin 2:110). What a seed does to single samples is
-    counted in both kinds of terms, which errs on the careful side. A model with a single seed has no spread of its
-    own: it is taken to be as noisy as the other one, which cannot be checked.
+    The variance of the difference is that of the mean over the first model's seeds, plus that over the second's (Welch
+    1947, Biometrika 34:28), plus that of the mean of the paired differences over the test samples; its degrees of
+    freedom are Satterthwaite's (1946, Biometrics Bulletin 2:110). What a seed does to single samples is counted in both
+    kinds of terms, which errs on the careful side. A model with a single seed has no spread of its own: it is taken to
+    be as noisy as the other one, which cannot be checked.
 
     Measured by simulation (accuracy 88 %, sd over seeds of 0.3 to 3 points, 2,000 and 20,000 test samples, 400 to
     3,000 simulations of each), it rejects equal models at a nominal 5 % in 1 to 6 % of cases with 2, 3, 5 or 10 seeds a
@@ -75,8 +75,8 @@ def welch(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> PairedTest:
     others. A two-way bootstrap of the same difference has no honest level with so few seeds, and is therefore not
     used: 28 % with 2 seeds a side, 16 % with 3, 10 % with 5, where training is noisy.
 
-        Args:
-            first, second: (seeds, samples) bool; at least one of them with two seeds or more.
+    Args:
+        first, second: (seeds, samples) bool; at least one of them with two seeds or more.
     """
     centre, sampling = _over_samples(first.mean(axis=0) - second.mean(axis=0))
     terms = [*_over_seeds(first, second), (sampling, first.shape[1] + 1)]
