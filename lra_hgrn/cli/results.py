@@ -92,16 +92,14 @@ def _import(args: argparse.Namespace) -> int:
 
 
 def _tell(moved: "Moved", place: Path) -> int:
+    from lra_hgrn.results.tables.table import count
+
     for name in moved.copied:
         print(name)
     there = f"; {len(moved.there)} there already" if moved.there else ""
     packed = f", {_kilobytes(place.stat().st_size)} packed" if place.is_file() else ""
-    print(f"{_runs(len(moved.copied))}, {_kilobytes(sum(moved.copied.values()))}{packed}, in {place}{there}")
+    print(f"{count(len(moved.copied), 'run')}, {_kilobytes(sum(moved.copied.values()))}{packed}, in {place}{there}")
     return 0
-
-
-def _runs(count: int) -> str:
-    return f"{count} run{'' if count == 1 else 's'}"
 
 
 def _kilobytes(size: int) -> str:
@@ -111,6 +109,7 @@ def _kilobytes(size: int) -> str:
 def _verify(args: argparse.Namespace) -> int:
     from lra_hgrn.cli.findings import show
     from lra_hgrn.results.check import verify_run
+    from lra_hgrn.results.tables.table import count
 
     folders, failed = _folders(args.run, args.runs), 0
     for folder in folders:
@@ -120,7 +119,7 @@ def _verify(args: argparse.Namespace) -> int:
             show(finding)
         failed += any(finding.ok is False for finding in found)
         print()
-    print(f"{_runs(len(folders))}: " + (f"{failed} not as recorded" if failed else "all as recorded"))
+    print(f"{count(len(folders), 'run')}: " + (f"{failed} not as recorded" if failed else "all as recorded"))
     return 1 if failed else 0
 
 

@@ -15,10 +15,10 @@ from lra_hgrn.config.compose import read_yaml
 from lra_hgrn.errors import UserError
 from lra_hgrn.models import build_classifier
 from lra_hgrn.progress import Reporter
+from lra_hgrn.results.files import CONFIG
 from lra_hgrn.results.record import FILE, load_record
 from lra_hgrn.training.checkpoints import BEST, LAST, load_checkpoint
 from lra_hgrn.training.data import build_task
-from lra_hgrn.training.run import CONFIG
 from lra_tasks import BatchLoader, LRATask
 from lra_tasks.loader import Batch
 from lra_tasks.store import Split

@@ -14,7 +14,7 @@ import torch
 
 from lra_hgrn.config import Config, identity
 from lra_hgrn.errors import UserError
-from lra_hgrn.planning.probe import Probe, probe
+from lra_hgrn.planning.probe import Probe, checkpoint_bytes, probe
 from lra_hgrn.results.decode import decode
 from lra_hgrn.results.files import write_whole
 from lra_hgrn.results.record import Record
@@ -117,8 +117,8 @@ def estimate(config: Config, kept: Kept, records: Iterable[Record]) -> Estimate 
     """
     for record in records:
         if record.status in ("finished", "chance") and _same_device(record, config) and record.memory is not None:
-            weights = 16 * (record.parameters or 0)
-            return Estimate(record.wall_seconds, record.memory.peak_bytes, weights, "record")
+            disk = checkpoint_bytes(record.parameters or 0)
+            return Estimate(record.wall_seconds, record.memory.peak_bytes, disk, "record")
     found = kept.get(name_of(config))
     if found is None or isinstance(found, Refusal):
         return found

@@ -8,13 +8,12 @@ from pathlib import Path
 
 from lra_hgrn.errors import UserError
 from lra_hgrn.planning.estimates import Estimate, Kept, Refusal, estimate
+from lra_hgrn.results.files import CONFIG, METRICS
 from lra_hgrn.results.record import FINAL, Record
 from lra_hgrn.results.tables.table import MISSING, Column, Entry, Table, binary
 from lra_hgrn.suite import Job, Suite
 from lra_hgrn.training import environment
 from lra_hgrn.training.data import build_task
-from lra_hgrn.training.journal import FILE as METRICS
-from lra_hgrn.training.run import CONFIG
 from lra_tasks import LRATask
 
 _HOUR = 3600.0

@@ -21,7 +21,6 @@ from lra_tasks.loader import Batch
 
 LONG_STEP = 1.0  # seconds: batches are not made larger than a step of this length needs
 STEPS = 3  # timed at the last batch size
-BYTES = 4  # of a weight in a checkpoint
 
 
 @dataclass(frozen=True)
@@ -69,10 +68,15 @@ def probe(config: Config) -> Probe:
         step_seconds=seconds * whole / size,
         sample_seconds=steps.evaluate(next(batches)) / size,
         peak_bytes=_at(whole, measured),
-        checkpoint_bytes=weights * BYTES * 4,  # weights twice, and both of AdamW's means once
+        checkpoint_bytes=checkpoint_bytes(weights),
         samples=size,
         real_data=prepared,
     )
+
+
+def checkpoint_bytes(parameters: int) -> int:
+    """Return what the last and the best checkpoint take: float32 weights in both, AdamW's two means in the last."""
+    return 4 * 4 * parameters
 
 
 def _sizes(whole: int) -> Iterator[int]:

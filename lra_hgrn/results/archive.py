@@ -24,8 +24,8 @@ from pathlib import Path, PurePosixPath
 from lra_hgrn.errors import UserError
 from lra_hgrn.inspection import record as inspection
 from lra_hgrn.results import predictions
-from lra_hgrn.results.check import CONFIG, METRICS, verify_run
-from lra_hgrn.results.files import write_whole
+from lra_hgrn.results.check import verify_run
+from lra_hgrn.results.files import CONFIG, METRICS, write_whole
 from lra_hgrn.results.record import FILE, run_folders
 
 NAMES = (FILE, CONFIG, METRICS, predictions.FILE)

@@ -19,11 +19,11 @@ from lra_hgrn.config.compose import NOT_IDENTITY, read_yaml
 from lra_hgrn.errors import UserError
 from lra_hgrn.inspection.record import FOLDER, load_inspection
 from lra_hgrn.results import predictions
+from lra_hgrn.results.files import CONFIG, METRICS
 from lra_hgrn.results.record import FILE, Record, Score, load_record
 from lra_hgrn.results.stats import wilson
 from lra_tasks.findings import Finding, NotChecked, attempt, need
 
-CONFIG, METRICS = "config.yaml", "metrics.csv"  # as `lra_hgrn.training` names them, which loads torch
 LARGEST = 2**28  # bytes of unpacked predictions; the largest test split has 25,000 samples of some bytes
 _ANCHOR = re.compile(r"(^|[\s\[{,:-])[&*]\w", re.MULTILINE)
 _ROUNDING = 1e-5  # metrics.csv has six digits

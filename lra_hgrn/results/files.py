@@ -1,7 +1,11 @@
-"""Files that are either whole or absent."""
+"""Files of a run: their names, and writing that leaves them either whole or absent."""
 
 import os
 from pathlib import Path
+
+CONFIG = "config.yaml"  # the resolved options
+METRICS = "metrics.csv"  # losses and accuracies, step by step
+COLUMNS = ("step", "epoch", "split", "loss", "accuracy", "lr", "seconds")  # of it
 
 
 def write_whole(path: Path, content: str | bytes) -> Path:

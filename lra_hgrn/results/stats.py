@@ -93,13 +93,12 @@ class Summary:
 def summarise(scores: Sequence[tuple[int, int]], correct: NDArray[np.bool_] | None = None) -> Summary:
     """Summarise one (correct, total) for each seed, all on the same test samples.
 
-        The interval of the mean adds two independent kinds of noise in quadrature: the t interval over seeds
-        (training) and the Wilson interval of the mean accuracy at the size of the test split (sampling; the seeds
-        share the test samples, so averaging does not shrink it). It is therefore never narrower than the test split
-        allows, even where all seeds agree. With one seed the noise of training is unknown and the interval is
-        Wilson's alone.
+    The interval of the mean adds two independent kinds of noise in quadrature: the t interval over seeds (training) and
+    the Wilson interval of the mean accuracy at the size of the test split (sampling; the seeds share the test samples,
+    so averaging does not shrink it). It is therefore never narrower than the test split allows, even where all seeds
+    agree. With one seed the noise of training is unknown and the interval is Wilson's alone.
 
-        The printed interval is this one, because its coverage is honest. Simulated with an accuracy of 88 %, an sd over
+    The printed interval is this one, because its coverage is honest. Simulated with an accuracy of 88 %, an sd over
     seeds of 0.3, 1 and 3 points, and 2,000 and 20,000 test samples that are hard for all seeds or for none (400 to
     1,000 simulations of each), nominal 95 % intervals held the true mean in
 
@@ -115,13 +114,13 @@ def summarise(scores: Sequence[tuple[int, int]], correct: NDArray[np.bool_] | No
     The lower ends are where training is noisy and the test split large; the upper ends of this one are where the
     split is small, since what a seed does to single samples is then counted in both terms.
 
-        Args:
-            scores: (correct, total) of each seed.
-            correct: (seeds, samples) bool, the same seed by seed and sample by sample; with it the bootstrap's interval
-                stands beside the printed one.
+    Args:
+        scores: (correct, total) of each seed.
+        correct: (seeds, samples) bool, the same seed by seed and sample by sample; with it the bootstrap's interval
+            stands beside the printed one.
 
-        Raises:
-            ValueError: no scores, seeds that were tested on different numbers of samples, or a matrix of other scores.
+    Raises:
+        ValueError: no scores, seeds that were tested on different numbers of samples, or a matrix of other scores.
     """
     totals = {total for _, total in scores}
     if len(totals) != 1:

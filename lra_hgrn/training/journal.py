@@ -11,12 +11,10 @@ from typing import Any
 import lightning as L
 import torch
 
+from lra_hgrn.results.files import COLUMNS, METRICS
 from lra_hgrn.results.record import Throughput
 from lra_hgrn.training.module import Classification
 from lra_hgrn.training.trackers import Tracker
-
-FILE = "metrics.csv"
-COLUMNS = ("step", "epoch", "split", "loss", "accuracy", "lr", "seconds")
 
 
 class Diverged(Exception):
@@ -31,7 +29,7 @@ class Journal(L.Callback):
     """
 
     def __init__(self, directory: Path, log_every: int, tracker: Tracker) -> None:
-        self.path = directory / FILE
+        self.path = directory / METRICS
         self.log_every = log_every
         self.tracker = tracker
         self.windows: list[list[float]] = []  # [steps, seconds, samples, tokens]

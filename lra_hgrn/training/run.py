@@ -18,7 +18,7 @@ from lra_hgrn.config.compose import read_yaml
 from lra_hgrn.errors import UserError
 from lra_hgrn.models import SequenceClassifier, build_classifier
 from lra_hgrn.progress import Reporter
-from lra_hgrn.results.files import write_whole
+from lra_hgrn.results.files import CONFIG, write_whole
 from lra_hgrn.results.predictions import make_predictions
 from lra_hgrn.results.record import (
     FILE,
@@ -42,7 +42,6 @@ from lra_hgrn.training.progress import TrainingProgress
 from lra_hgrn.training.trackers import Tracker, check_installed
 from lra_tasks import LRATask
 
-CONFIG = "config.yaml"
 PRECISIONS: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 

@@ -12,11 +12,10 @@ from matplotlib.ticker import MaxNLocator
 from lra_hgrn.errors import UserError
 from lra_hgrn.results.cells import Cell
 from lra_hgrn.results.figures.style import PERCENT, SI, STYLE, WIDTH, legend, look_of
+from lra_hgrn.results.files import COLUMNS
 
-METRICS = "metrics.csv"
 POINTS = 200  # of a line; longer ones are averaged, which the eye does not see and the file does
 _MARKED = 12
-_COLUMNS = ("step", "epoch", "split", "loss", "accuracy", "lr", "seconds")
 
 
 def load_metrics(path: Path) -> pd.DataFrame:
@@ -31,10 +30,10 @@ def load_metrics(path: Path) -> pd.DataFrame:
         raise UserError(f"{path} does not exist: there is no learning curve of this run.") from None
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
         raise UserError(f"{path} is not a CSV file: {error}.") from error
-    absent = [name for name in _COLUMNS if name not in frame.columns]
+    absent = [name for name in COLUMNS if name not in frame.columns]
     if absent:
         raise UserError(f"{path} lacks the columns {', '.join(absent)}.")
-    for name in _COLUMNS:
+    for name in COLUMNS:
         if name != "split":
             try:
                 frame[name] = pd.to_numeric(frame[name])

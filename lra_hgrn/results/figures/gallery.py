@@ -13,11 +13,12 @@ from lra_hgrn.results.calibration import BINS, Bin, reliability_of
 from lra_hgrn.results.cells import Cell
 from lra_hgrn.results.figures import calibration, listops, mistakes
 from lra_hgrn.results.figures.bounds import lower_bound_profiles
-from lra_hgrn.results.figures.curves import METRICS, learning_curves, load_metrics
+from lra_hgrn.results.figures.curves import learning_curves, load_metrics
 from lra_hgrn.results.figures.deviations import deviation_from_published
 from lra_hgrn.results.figures.samples import open_task
 from lra_hgrn.results.figures.scaling import cost_against_length
 from lra_hgrn.results.figures.speed import accuracy_against_throughput
+from lra_hgrn.results.files import METRICS
 from lra_hgrn.results.gather import Results
 from lra_hgrn.results.predictions import Predictions
 from lra_hgrn.results.record import Record

@@ -80,7 +80,7 @@ def panels(count: int, height: float, *, columns: int = 3, **options: Any) -> tu
 
 
 def legend(figure: Figure, *axes: Axes, columns: int = 4, **options: Any) -> None:
-    """Draw one legend above all panels, each model once; nothing where there is one model or none."""
+    """Draw one legend above all panels, each model once; nothing where nothing has a name."""
     found = itertools.chain.from_iterable(zip(*one.get_legend_handles_labels(), strict=True) for one in axes)
     handles = {label: handle for handle, label in found}
     if handles:

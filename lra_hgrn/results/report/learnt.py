@@ -7,6 +7,7 @@ from lra_hgrn.errors import UserError
 from lra_hgrn.inspection.record import FOLDER, Inspection, Picture, growth, load_inspection
 from lra_hgrn.results.record import Record
 from lra_hgrn.results.report import page
+from lra_hgrn.results.tables.table import count
 
 _SAID = (
     "What the inspected models remember, layer by layer, and which parts of an input their decisions depend on "
@@ -41,8 +42,7 @@ def _inspected(record: Record, inspection: Inspection, folder: Path) -> str:
     samples = [_picture(folder, picture) for picture in inspection.pictures if picture.file != "gates.png"]
     head = f"{record.task} × {record.model}, seed {record.seed}, {inspection.checkpoint} checkpoint"
     words = " ".join(filter(None, [f"{head}.", growth(inspection), *inspection.remarks]))
-    decisions = f"{len(samples)} decision{'' if len(samples) == 1 else 's'}"
-    closed = page.details(f"{head}: {decisions}", "".join(samples)) if samples else ""
+    closed = page.details(f"{head}: {count(len(samples), 'decision')}", "".join(samples)) if samples else ""
     return f"<p>{page.text(words)}</p>{''.join(gates)}{closed}"
 
 

@@ -17,7 +17,7 @@ from lra_hgrn.results.report.runs import runs_section
 from lra_hgrn.results.tables.cells_table import cells_table
 from lra_hgrn.results.tables.models_table import models_table
 from lra_hgrn.results.tables.render import to_html
-from lra_hgrn.results.tables.table import describe, sentences
+from lra_hgrn.results.tables.table import count, describe, sentences
 
 _LONG = 15  # rows of a table that is still shown openly
 
@@ -53,16 +53,12 @@ def write_report(results: Results, path: Path, *, commands: Sequence[str] = ()) 
 def _summary(results: Results) -> str:
     records = results.records
     done = sum(1 for cell in results.cells if cell.summary is not None)
-    parts = [f"{_count(len(records), 'run')}, {done} of {_count(len(results.cells), 'cell')} with results"]
+    parts = [f"{count(len(records), 'run')}, {done} of {count(len(results.cells), 'cell')} with results"]
     if records:
         days = sorted(record.started[:10] for record in records)
         parts.append(days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}")
         parts.append(f"lra-hgrn {', '.join(_distinct(r.versions.get('lra-hgrn', 'unknown') for r in records))}")
     return f'<p class="summary">{page.text(" · ".join(parts))}</p>'
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def _distinct(values: Iterable[str]) -> list[str]:

@@ -9,7 +9,7 @@ from lra_hgrn.results.gather import Results
 from lra_hgrn.results.published import Figure
 from lra_hgrn.results.record import Record
 from lra_hgrn.results.stats import LEVEL
-from lra_hgrn.results.tables.table import describe, sentences
+from lra_hgrn.results.tables.table import count, describe, sentences
 
 ACCURACY = (
     "Accuracy: test split, checkpoint best on validation, mean over seeds; ± is the sample standard deviation. "
@@ -67,11 +67,7 @@ def _budget(record: Record) -> str:
     trials, epochs = tuning.get("trials", 0), tuning.get("epochs", 0)
     if not trials:
         return "none"
-    return f"{_count(trials, 'trial')} of {_count(epochs, 'epoch')}"
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
+    return f"{count(trials, 'trial')} of {count(epochs, 'epoch')}"
 
 
 def stamps(cells: Iterable[Cell]) -> list[str]:
@@ -104,7 +100,7 @@ def ranking(comparisons: Sequence[Comparison], ranked: bool) -> str:
     if not comparisons:
         return "No model is marked as best: no two models of a task could be compared on the same test samples."
     methods = ", ".join(dict.fromkeys(comparison.method for comparison in comparisons))
-    test = f"p < {1 - LEVEL:.2g} ({methods}; Holm’s correction over {_count(len(comparisons), 'comparison')})"
+    test = f"p < {1 - LEVEL:.2g} ({methods}; Holm’s correction over {count(len(comparisons), 'comparison')})"
     if not ranked:
         return f"No model is marked as best: none above chance beats all others of its task at {test}."
     single = " With one seed a side, other seeds may differ by more." if _single_seeds(comparisons) else ""

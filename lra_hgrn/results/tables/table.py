@@ -103,6 +103,11 @@ def peak(records: Iterable[Record]) -> Entry:
     return Entry(binary(top.peak_bytes), (top.peak_bytes, top.counts))
 
 
+def count(number: int, word: str) -> str:
+    """A number of things: ``1 run``, ``2 runs``."""
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
 def si(value: float) -> str:
     """Three digits with k, M or G: ``86432`` as ``86.4 k``."""
     rounded = float(f"{value:.3g}")
