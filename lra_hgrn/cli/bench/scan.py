@@ -1,4 +1,4 @@
-"""`lra bench data|scan`: speed, each figure beside what it has to be compared with, in one run."""
+"""`lra bench scan`: the kernels, and peers, over a copy of the bytes that each must move."""
 
 import argparse
 import dataclasses
@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lra_hgrn.cli.arguments import add_overrides
 from lra_hgrn.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,41 +17,13 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    data = verbs.add_parser("data", help="generators on one core over the original ones' published times; loaders")
-    data.add_argument("tasks", nargs="*", metavar="TASK", help="tasks whose loaders to measure, prepared if need be")
-    data.add_argument("--seconds", type=float, default=3.0, metavar="S", help="time for each figure (3)")
-    add_overrides(data)
-    scan = verbs.add_parser("scan", help="the kernels, and peers, over a copy of the bytes that each must move")
-    scan.add_argument("--device", choices=("cpu", "cuda"), help="where to measure (cuda if there is a GPU, else cpu)")
-    scan.add_argument("--json", type=Path, metavar="FILE", help="also write all figures and what they were measured on")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="where to measure (cuda if there is a GPU, else cpu)")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="also write all figures and what they were measured on"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    return {"data": _data, "scan": _scan}[args.verb](args)
-
-
-def _data(args: argparse.Namespace) -> int:
-    from lra_hgrn.config.compose import compose_task
-    from lra_hgrn.training.data import build_task
-    from lra_tasks.bench import ORIGINAL_SECONDS, bench_generators, bench_loader
-
-    rows = bench_generators(args.seconds)
-    for name in [word for word in args.tasks if "=" not in word]:
-        task = build_task(compose_task(name, [*args.overrides, *(word for word in args.tasks if "=" in word)]))
-        task.prepare_data()
-        task.setup()
-        rows.append(bench_loader(task, args.seconds))
-    _print(
-        ("what", "rate", "unit", "× original"),
-        [(row.what, f"{row.rate:,.0f}", row.unit, f"{row.speedup:.0f}" if row.speedup else "–") for row in rows],
-    )
-    times = ", ".join(f"{seconds} s at {side}×{side}" for side, seconds in ORIGINAL_SECONDS.items())
-    print(f"\nOriginal: the public Pathfinder generator on one core of another machine, {times} an image.")
-    return 0
-
-
-def _scan(args: argparse.Namespace) -> int:
     import torch
     from rich.console import Console
 
@@ -125,13 +96,3 @@ def _table(title: str, rows: "Sequence[Row]") -> "Table":
         figures = (time.min, time.quartile1, time.median, time.quartile3, row.copy.median)
         table.add_row(row.name, row.passes, *(f"{x:.3f}" for x in figures), f"{row.ratio:.2f}")
     return table
-
-
-def _print(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    for row in (head, *rows):
-        cells = [
-            f"{row[0]:{widths[0]}}",
-            *(f"{text:>{width}}" for text, width in zip(row[1:], widths[1:], strict=True)),
-        ]
-        print("  ".join(cells).rstrip())
