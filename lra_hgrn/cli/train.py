@@ -32,5 +32,8 @@ def run(args: argparse.Namespace) -> int:
             f"{100 * best.accuracy:.2f} % [{100 * best.low:.2f}, {100 * best.high:.2f}], best of validation at step "
             f"{best.step}; last {100 * record.scores.last.accuracy:.2f} %; chance {100 * (record.chance or 0):.2f} %"
         )
+    table = directory / "profile" / "table.txt"
+    if config.profile and table.is_file():
+        print(f"{table.read_text(encoding='utf-8').partition(chr(10) * 2)[0]}\n{table}")
     print(f"{directory}/record.json")
     return {"finished": 0, "chance": 0, "stopped": 130}.get(record.status, 1)

@@ -36,6 +36,7 @@ NOT_IDENTITY = (
     "task.workers",
     "train.eval_batch_size",
     "train.resident",
+    "train.cuda_graphs",
     "train.accelerator",
     "train.threads",
     "train.deterministic",
@@ -45,6 +46,7 @@ NOT_IDENTITY = (
     "tuning.trials",
     "tuning.epochs",
     "stands_for",
+    "profile",
 )
 
 

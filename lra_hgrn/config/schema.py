@@ -103,12 +103,15 @@ class TrainConfig:
     eval_batch_size: int | None = option(None, "Samples in an evaluation batch; null: as batch_size.", "samples", low=1)
     precision: Literal["32", "bf16", "16"] = option("32", "Arithmetic: float32, or autocast to bfloat16 or float16.")
     compile: bool = option(False, "Compile the network with torch.compile.")
+    cuda_graphs: bool = option(
+        False, "With compile, on a GPU, for inputs of one length: record the step as CUDA graphs and replay them."
+    )
     accelerator: Literal["auto", "cpu", "gpu"] = option("auto", "Device; auto: the GPU if there is one.")
     resident: bool = option(
         True,
         "Hold the whole task on the GPU and cut batches there, if it takes less than a quarter of its free memory.",
     )
-    threads: int = option(0, "CPU threads; 0: torch's default.", low=0)
+    threads: int = option(0, "CPU threads; 0: torch's default, within what a container grants.", low=0)
     deterministic: bool = option(False, "Refuse operations that are not reproducible bit for bit.")
     checkpoint_minutes: float = option(10.0, "Time between checkpoints inside an epoch.", "minutes", low=0)
     log_every: int = option(50, "Steps in one row of metrics.csv.", "steps", low=1)
@@ -138,3 +141,4 @@ class Config:
         None, "Row of results/published.csv that the recipe repeats; null once an option of it is changed."
     )
     seed: int = option(1, "Seed of initial weights, batch order and dropout.")
+    profile: bool = option(False, "Trace a few steps: profile/trace.json.gz and table.txt in the run's folder.")

@@ -17,6 +17,7 @@ from lra_hgrn.models import build_classifier
 from lra_hgrn.progress import Reporter
 from lra_hgrn.results.files import CONFIG
 from lra_hgrn.results.record import FILE, load_record
+from lra_hgrn.training import environment
 from lra_hgrn.training.checkpoints import BEST, LAST, load_checkpoint
 from lra_hgrn.training.data import build_task
 from lra_tasks import BatchLoader, LRATask
@@ -60,8 +61,7 @@ def load_trained(directory: Path, checkpoint: str, data_dir: Path | None, report
     path = directory / CHECKPOINTS[checkpoint]
     if not path.is_file():
         raise UserError(f"{directory} has no {path.name}: train the run, or choose another --checkpoint.")
-    if config.train.threads:
-        torch.set_num_threads(config.train.threads)
+    torch.set_num_threads(environment.thread_count(config.train.threads))
     gpu = config.train.accelerator != "cpu" and torch.cuda.is_available()
     device = torch.device("cuda", torch.cuda.current_device()) if gpu else torch.device("cpu")
     task = build_task(config, device if gpu else None)

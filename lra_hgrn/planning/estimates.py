@@ -10,8 +10,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from lra_hgrn.config import Config, identity
 from lra_hgrn.errors import UserError
 from lra_hgrn.planning.probe import Probe, checkpoint_bytes, probe
@@ -139,4 +137,4 @@ def _same_device(record: Record, config: Config) -> bool:
 def _device(config: Config) -> tuple[str, str, int]:
     """Return what the cell would run on here: name, precision, CPU threads."""
     device = environment.compute_device(config.train.accelerator)
-    return environment.device_name(device), config.train.precision, config.train.threads or torch.get_num_threads()
+    return environment.device_name(device), config.train.precision, environment.thread_count(config.train.threads)

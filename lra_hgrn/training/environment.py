@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import math
 import os
 import platform
 import resource
@@ -80,6 +81,26 @@ def kernel_backend(device: torch.device) -> str:
         return backend_for(device)
     except ValueError as error:
         raise UserError(str(error)) from None
+
+
+def thread_count(wanted: int) -> int:
+    """Return the number of CPU threads for ``train.threads``: what is wanted, or torch's number where that is 0.
+
+    The latter never goes beyond the cores' time that the process's container is granted, of which torch knows nothing:
+    threads that are paused in turns hold each other up.
+    """
+    return wanted or max(1, round(min(torch.get_num_threads(), _cpu_quota(Path("/sys/fs/cgroup")))))
+
+
+def _cpu_quota(groups: Path) -> float:
+    """Return the cores' time that a Linux control group grants; infinity where it sets no limit."""
+    with contextlib.suppress(OSError, ValueError):  # version 2
+        quota, period = (groups / "cpu.max").read_text().split()
+        return math.inf if quota == "max" else int(quota) / int(period)
+    with contextlib.suppress(OSError, ValueError):  # version 1
+        quota, period = ((groups / "cpu" / f"cpu.cfs_{word}_us").read_text() for word in ("quota", "period"))
+        return math.inf if int(quota) < 0 else int(quota) / int(period)
+    return math.inf
 
 
 def keep_freed_memory() -> None:

@@ -26,7 +26,8 @@ class SplitMetrics(nn.Module):
             metric.persistent(persistent)
 
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        self.loss.update(loss.detach(), weight=len(labels))
+        # Once for each sample: a weight would be copied from the host, and is ignored by nan_strategy="disable".
+        self.loss.update(loss.detach().expand(len(labels)))
         self.accuracy.update(logits.detach(), labels)
 
     def pop(self) -> tuple[float, float]:
@@ -63,11 +64,18 @@ class Classification(L.LightningModule):
         metrics.update(loss, logits, batch.labels)
         return loss
 
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        # Lightning's own refuses fused optimisers under autocast, also where no scaler is at work.
+        if gradient_clip_val:
+            nn.utils.clip_grad_norm_(self.net.parameters(), gradient_clip_val)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["lra_config"] = plain(self.config)  # a checkpoint says by itself what it is of
 
     def configure_optimizers(self) -> Any:
-        optimizer = build_optimizer(self.net, self.config.optim)
+        optimizer = build_optimizer(self.net, self.config.optim, self.config.train.precision)
         schedule = build_schedule(optimizer, self.config.optim, self.schedule_end)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

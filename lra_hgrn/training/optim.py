@@ -12,9 +12,14 @@ from lra_hgrn.errors import UserError
 from lra_hgrn.models import parameter_groups
 
 
-def build_optimizer(net: nn.Module, config: OptimConfig) -> AdamW:
-    """Make AdamW; recurrence parameters have their own learning rate and no decay, nor have norms and biases."""
+def build_optimizer(net: nn.Module, config: OptimConfig, precision: str = "32") -> AdamW:
+    """Make AdamW; recurrence parameters have their own learning rate and no decay, nor have norms and biases.
+
+    All updates are one kernel, but for ``train.precision=16``, whose gradients are unscaled before they are clipped,
+    and for a model of yours with complex parameters: of these torch has no such kernel.
+    """
     groups = parameter_groups(net)
+    fused = precision != "16" and all(parameter.is_floating_point() for parameter in net.parameters())
     recurrence_lr = config.lr if config.recurrence_lr is None else config.recurrence_lr
     settings = {
         "decay": {"lr": config.lr, "weight_decay": config.weight_decay},
@@ -22,7 +27,7 @@ def build_optimizer(net: nn.Module, config: OptimConfig) -> AdamW:
         "recurrence": {"lr": recurrence_lr, "weight_decay": 0.0},
     }
     filled = [{"params": groups[name], **settings[name]} for name in settings if groups[name]]
-    return AdamW(filled, betas=(config.beta1, config.beta2))
+    return AdamW(filled, betas=(config.beta1, config.beta2), fused=fused)
 
 
 def schedule_end(config: OptimConfig, total_steps: int) -> int:

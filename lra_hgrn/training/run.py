@@ -35,9 +35,11 @@ from lra_hgrn.results.record import (
 from lra_hgrn.results.stats import above_chance
 from lra_hgrn.training import environment
 from lra_hgrn.training.checkpoints import BEST, LAST, AtomicCheckpointIO, Checkpoints, Stopped, load_checkpoint
+from lra_hgrn.training.compiling import compile_network
 from lra_hgrn.training.data import build_task
 from lra_hgrn.training.journal import Diverged, Journal
 from lra_hgrn.training.module import Classification, Predicted, predict
+from lra_hgrn.training.profile import Profile
 from lra_hgrn.training.progress import TrainingProgress
 from lra_hgrn.training.trackers import Tracker, check_installed
 from lra_tasks import LRATask
@@ -136,8 +138,7 @@ class _Run:
     def __init__(self, config: Config, directory: Path, reporter: Reporter) -> None:
         self.config, self.directory, self.reporter = config, directory, reporter
         self.started = time.time()
-        if config.train.threads:
-            torch.set_num_threads(config.train.threads)
+        torch.set_num_threads(environment.thread_count(config.train.threads))
         self.device = environment.compute_device(config.train.accelerator)
         self.backend = environment.kernel_backend(self.device)
         if self.device.type == "cpu":
@@ -146,14 +147,14 @@ class _Run:
         # Everything random from here on follows from the seed; the data has a seed of its own.
         L.seed_everything(config.seed, verbose=False)
         self.net = build_classifier(self.task.spec, config.model)
-        if config.train.compile:
-            self.net.compile()  # the network and not the LightningModule, whose logging breaks the graph
+        compile_network(self.net, config.train, self.device, self.task.spec)
         self.total_steps = config.train.epochs * len(self.task.train_dataloader())
         self.module = Classification(self.net, self.task.spec.n_classes, config, self.total_steps)
         last = directory / LAST
         self.tracker = Tracker(config, directory, load_checkpoint(last)["global_step"] if last.is_file() else 0)
         self.journal = Journal(directory, config.train.log_every, self.tracker)
         self.checkpoints = Checkpoints(directory, config.train.checkpoint_minutes, self.journal)
+        self.profile = [Profile(directory, self.total_steps)] if config.profile else []
 
     def _prepare_task(self) -> LRATask:
         task = build_task(self.config, self.device if self.device.type == "cuda" else None)
@@ -225,7 +226,7 @@ class _Run:
             max_epochs=training.epochs,
             gradient_clip_val=self.config.optim.clip or None,
             deterministic=training.deterministic,
-            callbacks=[self.journal, self.checkpoints, progress],
+            callbacks=[self.journal, self.checkpoints, progress, *self.profile],
             plugins=[AtomicCheckpointIO()],
             logger=False,
             enable_checkpointing=False,
