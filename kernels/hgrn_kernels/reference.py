@@ -110,13 +110,14 @@ def _scan(
     state = x.new_zeros(batch, width) if initial_state is None else initial_state.to(x.dtype)
     state = state.unflatten(1, (planes, -1))
 
-    states = []
+    # Unbound at once: the gradient of a step that is indexed is as large as all steps.
+    inputs, gates, states = x.unbind(1), gate.unbind(1), []
     for t in reversed(range(length)) if reverse else range(length):
         turned = state
         if theta is not None:
             re, im = state.unbind(1)
             turned = torch.stack([re * cos - im * sin, re * sin + im * cos], dim=1)
-        new = gate[:, t] * turned + x[:, t]
+        new = gates[t] * turned + inputs[t]
         state = new if lengths is None else torch.where((t < lengths).view(-1, 1, 1), new, state)
         states.append(state)
 

@@ -47,10 +47,14 @@ class Runner:
         self._tell: BinaryIO = os.fdopen(tell, "wb", buffering=0)
         self._hear: BinaryIO = os.fdopen(heard, "rb")
 
-    def turn(self) -> dict[str, Any] | None:
-        """Let it work for one turn and return its answer; None if it has ended."""
+    def turn(self, order: str = "go") -> dict[str, Any] | None:
+        """Let it work for one turn and return its answer; None if it has ended.
+
+        Args:
+            order: the line that it reads; what may stand in it is up to the process.
+        """
         try:
-            self._tell.write(b"go\n")
+            self._tell.write(f"{order}\n".encode())
         except BrokenPipeError:
             return None
         line = self._hear.readline()
@@ -60,6 +64,21 @@ class Runner:
         """Return the last line of its log: what it died of, most often."""
         lines = self.log.read_text(errors="replace").strip().splitlines()
         return lines[-1].strip() if lines else "no output"
+
+    def finish(self) -> int:
+        """Let it go on by itself, wait for its end and return its exit status, negative for the number of a signal.
+
+        It finds the end of the file where it asks for its next turn.
+        """
+        self._tell.close()
+        status = self.process.wait()
+        self._hear.close()
+        return status
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self.process.kill()
+        self.close()
 
     def close(self) -> int:
         """End the process if it still runs; return its exit status, negative for the number of a signal."""

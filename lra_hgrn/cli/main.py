@@ -27,6 +27,7 @@ COMMANDS = {
     "data": "prepare, describe and show the data of a task",
     "check-task": "hold a task, ours or yours, to the contract of every task",
     "check-model": "hold a model, ours or yours, to the contract of every model",
+    "check": "exit 1 if a change made a model worse, slower or larger",
     "bench": "measure speed, side by side in one run",
     "info": "print versions, devices and kernel backends",
 }
