@@ -93,8 +93,11 @@ class Runner:
     def __enter__(self) -> "Runner":
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.kill()
 
 
 def turns() -> tuple[BinaryIO, BinaryIO]:

@@ -54,5 +54,9 @@ def run(args: argparse.Namespace) -> int:
         outcome = gate.check(suite, baseline, args.against, args.output, progress)
     output.write(outcome, args.output)
     print(to_terminal(output.check_table(outcome)).rstrip("\n"))
-    print(f"{len(outcome.regressions)} regressions; {args.output / output.FILES[-1]}", file=sys.stderr)
-    return 1 if outcome.regressions else 0
+    print(f"{args.output / output.FILES[-1]}", file=sys.stderr)
+    if outcome.regressions:
+        return 1
+    if not any(one.kind == "speed" and one.verdict == "passed" for one in outcome.findings):
+        raise UserError(f"The speed of no cell could be compared with {outcome.against}; see {args.output}.")
+    return 0

@@ -16,7 +16,9 @@ from lra_hgrn.results.stats import LEVEL
 from lra_hgrn.results.tables.table import binary, percent, points
 
 ALPHA = 0.01  # a drop of accuracy in any of a suite's cells is reported by mistake at most this often
-TOLERANCE = 1e-3  # of the first losses: two makers' CPUs differ in the last digits, and training makes it more
+# Of the first losses. Other vector instructions, another mode of the matrix library and another number of threads moved
+# those of ten float32 steps by at most 2e-7 (measured on six cells of the suite `regression`).
+TOLERANCE = 1e-5
 SPEED = 0.05  # share by which a step may take longer than the other commit's, measured in turns on this machine
 CALIBRATED = 0.35  # the same where both are known over the yardstick only, from two runs on machines of one kind
 ELSEWHERE = 1.0  # the same on machines of two kinds; of memory, too
@@ -158,7 +160,9 @@ def interval(ratios: Sequence[float], *, resamples: int = 10_000, seed: int = 0)
     """Return the median of ratios measured in turns, and the 95 % percentile bootstrap interval of it.
 
     The turns are drawn anew. It says how far the median would move in other turns of the same processes; that two
-    processes of one program differ by some per cent (where their memory came to lie) is not in it.
+    processes of one program differ by some per cent (where their memory came to lie) is not in it. Simulated with 6 to
+    12 turns whose logarithms are normal, of heavy tails (t with 2 degrees of freedom) or with outliers upwards, it held
+    the true median in 90 to 95 % of 600 cases each.
     """
     logs = np.log(ratios)
     drawn = np.random.default_rng(seed).integers(len(logs), size=(resamples, len(logs)))
