@@ -7,8 +7,8 @@ trains on without a pause.
 
 import json
 import os
+import runpy
 import statistics
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -99,9 +99,7 @@ def main() -> None:
             super().__init__(*args, callbacks=[*callbacks, turns], **options)
 
     L.Trainer = Paced  # type: ignore[misc]
-    from lra_hgrn.cli.main import main as lra
-
-    lra(sys.argv[1:])
+    runpy.run_module("lra_hgrn", run_name="__main__")
 
 
 if __name__ == "__main__":

@@ -2,20 +2,15 @@
 
 import itertools
 import statistics
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from lra_hgrn.config import Config
-from lra_hgrn.models import build_classifier
-from lra_hgrn.models.precision import autocast
 from lra_hgrn.training import environment
 from lra_hgrn.training.data import build_task
-from lra_hgrn.training.optim import build_optimizer
+from lra_hgrn.training.steps import Steps, synthetic_batch
 from lra_tasks import LRATask
 from lra_tasks.loader import Batch
 
@@ -44,14 +39,13 @@ def probe(config: Config) -> Probe:
     Raises:
         UserError: the cell cannot be built.
     """
-    if config.train.threads:
-        torch.set_num_threads(config.train.threads)
+    torch.set_num_threads(environment.thread_count(config.train.threads))
     device = environment.compute_device(config.train.accelerator)
     if device.type == "cpu":
         environment.keep_freed_memory()
     torch.manual_seed(config.seed)
     task, prepared = _task(config)
-    steps = _Steps(config, task, device)
+    steps = Steps(config, task.spec, device)
     whole, measured = config.train.batch_size, []
     for size in _sizes(whole):
         batches = _batches(config, size, device, prepared)
@@ -108,48 +102,5 @@ def _batches(config: Config, size: int, device: torch.device, prepared: bool) ->
         while True:
             for batch in task.train_dataloader():
                 yield Batch(*(tensor.to(device) for tensor in batch))
-    spec = task.spec
-    rows, length = size * spec.documents, spec.max_length
     while True:
-        if spec.inputs == "tokens":
-            inputs = torch.randint(1, spec.vocab_size, (rows, length), device=device)
-        else:
-            inputs = torch.randn(rows, length, *spec.step_shape, device=device)
-        lengths = torch.full((rows,), length, device=device)
-        yield Batch(inputs, lengths, torch.randint(spec.n_classes, (size,), device=device))
-
-
-class _Steps:
-    """The network of a cell with its optimiser, and how long it takes."""
-
-    def __init__(self, config: Config, task: LRATask, device: torch.device) -> None:
-        self.device = device
-        self.net: Any = build_classifier(task.spec, config.model).to(device)
-        self.optimizer = build_optimizer(self.net, config.optim)
-        self.precision = config.train.precision
-
-    def train(self, batch: Batch) -> float:
-        """Take one step and return its seconds."""
-        self.net.train()
-        began = self._now()
-        self.optimizer.zero_grad()
-        F.cross_entropy(self._logits(batch).float(), batch.labels).backward()
-        self.optimizer.step()
-        return self._now() - began
-
-    @torch.inference_mode()
-    def evaluate(self, batch: Batch) -> float:
-        """Classify a batch and return the seconds."""
-        self.net.eval()
-        began = self._now()
-        self._logits(batch).argmax(dim=-1).cpu()
-        return self._now() - began
-
-    def _logits(self, batch: Batch) -> torch.Tensor:
-        with autocast(self.device, self.precision):
-            return self.net(batch.inputs, batch.lengths)
-
-    def _now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter()
+        yield synthetic_batch(task.spec, size, device)

@@ -28,8 +28,12 @@ def bench_generators(seconds: float = 2.0) -> list[BenchRow]:
 
 
 def bench_loader(task: "LRATask", seconds: float = 2.0) -> BenchRow:
-    """Measure the training loader of a task that has been set up, in steps of real input (padding not counted)."""
+    """Measure the training loader of a task that has been set up, in steps of real input (padding not counted).
+
+    It is one thread's work. Where batches are cut on a GPU, each is waited for.
+    """
     loader = task.train_dataloader()
+    next(iter(loader)).lengths.sum().item()  # the first one opens the files, or fills the GPU's memory
     steps = 0
     begin = time.perf_counter()
     while time.perf_counter() - begin < seconds:

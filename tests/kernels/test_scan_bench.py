@@ -5,14 +5,16 @@ import math
 import pytest
 import torch
 
-from hgrn_kernels import bench
+from hgrn_kernels import available_backends, bench, scan
+from hgrn_kernels._backends import BACKENDS
 from hgrn_kernels.bench import peers, turns
 from hgrn_kernels.bench.contenders import contenders
 
 CPU = torch.device("cpu")
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 KERNELS = ["scan", "scan, real", "hgru causal", "hgru bidirectional", "gated_norm", "hgru + gated_norm"]
-PEERS = ["layer of torch operations", "softmax attention, 1 × 4"]
+TORCH = ["plain loop (reference)", "blocked by √L (torch)", "associative_scan (torch)"]
+PEERS = ["layer of torch operations", *TORCH, "softmax attention, 1 × 4"]
 # Elements for each position and channel, counted in shared tables: forward, and backward besides.
 FLOORS = {"scan": (5, 8), "scan, real": (3, 5), "gated_norm": (6, 10), "hgru + gated_norm": (11, 18)}
 
@@ -51,6 +53,66 @@ def test_the_fused_and_the_unfused_layer_compute_the_same(shape):
     dy = torch.randn_like(fused)
     for a, b in zip(*(torch.autograd.grad(one.run(), one.leaves, dy) for one in layers), strict=True):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("length", [1, 2, 13, 16, 17, 24])  # also a prime, a square, and those around squares
+@pytest.mark.parametrize("name", TORCH)
+def test_scans_in_torch_compute_what_scan_does(name, length):
+    found = {one.name: one for one in contenders((3, length, 4), CPU, torch.float64)}
+    ours, theirs = found["scan, real"], found[name]
+    torch.testing.assert_close(theirs.run(), ours.run())
+    assert all(a is b for a, b in zip(theirs.leaves, ours.leaves, strict=True))
+    dh = torch.randn(3, length, 4, dtype=torch.float64)
+    for a, b in zip(*(gradients(one, dh) for one in (theirs, ours)), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def gradients(one, dh):
+    return torch.autograd.grad(one.run(), one.leaves, dh, materialize_grads=True)
+
+
+@pytest.mark.parametrize("way", [peers.blocked_scan, lambda x, gate: peers.associative_scan(x, gate, "generic")])
+def test_scans_in_torch_keep_the_state_of_half_precision_in_float32(way):
+    x, gate = torch.randn(2, 300, 4).bfloat16(), torch.rand(2, 300, 4).bfloat16()
+    h = way(x, gate)
+    assert h.dtype == torch.bfloat16
+    torch.testing.assert_close(h, scan(x.float(), gate.float()).bfloat16(), rtol=2**-7, atol=1e-6)
+
+
+def test_scans_alone_are_those_of_all_contenders(monkeypatch):
+    monkeypatch.setattr(peers, "libraries", lambda device_type: {"fla chunk_hgrn": print})
+    names = [one.name for one in contenders((2, 8, 4), CPU, torch.float32)]
+    alone = bench.scans((2, 8, 4), CPU, torch.float32)
+    assert [one.name for one in alone] == ["scan", "scan, real", *TORCH, "fla chunk_hgrn"]
+    assert [name for name in names if name in {one.name for one in alone}] == [one.name for one in alone]
+    assert [one.peer for one in alone] == [False] * 2 + [True] * 4
+
+
+def test_every_backend_of_the_device_takes_part_once(monkeypatch):
+    if available_backends()["cpu"] != "ready":
+        pytest.skip("needs numba")
+    monkeypatch.setenv("HGRN_BACKEND", "reference")
+    interpreted = BACKENDS["triton"]._replace(device="cpu")  # whose times would say nothing
+    monkeypatch.setitem(BACKENDS, "triton", interpreted)
+    found = {one.name: one for one in bench.scans((2, 8, 4), CPU, torch.float64)}
+    assert list(found) == ["scan", "scan, real", "scan, real, cpu", *TORCH]
+    torch.testing.assert_close(found["scan, real, cpu"].run(), found["scan, real"].run())
+    assert (found["scan, real, cpu"].floor, found["scan, real, cpu"].peer) == ((3, 5), False)
+
+
+def test_who_is_left_out_has_a_row_with_the_reason_and_is_not_called():
+    shape, called = (1, 4, 4), []
+    entered = bench.scans(shape, CPU, torch.float32)
+    slow = entered[1]
+    entered[1] = slow._replace(run=lambda: called.append(torch.is_grad_enabled()) or slow.run())
+    left_out = {(slow.name, "forward+backward"): "left out: too slow"}
+    rows = bench.measure(shape, CPU, entered=entered, left_out=left_out, repeats=1, warmup=1)
+    assert called == [False, False]
+    forward, both = (row for row in rows if row.name == slow.name)
+    assert (forward.note, forward.ratio) == ("", forward.time.median / forward.copy.median)
+    assert (both.note, both.time, both.ratio) == ("left out: too slow", None, None)
+    assert {row.note for row in rows} == {"", "left out: too slow"}
+    assert len(rows) == 2 * len(entered)
 
 
 def test_contenders_take_turns_and_only_peers_may_fail():

@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import math
 from collections.abc import Callable
 
 import torch
@@ -54,6 +55,72 @@ def real_scans(x: Tensor, gate: Tensor) -> list[tuple[str, Callable[[], Tensor],
 
 def _states(function: Callable[..., tuple[Tensor, Tensor]], x: Tensor, log_gate: Tensor) -> Tensor:
     return function(x, log_gate)[0]
+
+
+def torch_scans(x: Tensor, gate: Tensor) -> list[tuple[str, Callable[[], Tensor], list[Tensor]]]:
+    """Return ways to scan x and gate (B, L, D) in torch alone: name, call, inputs."""
+    if x.device.type == "cuda":
+        torch.compiler.reset()  # another shape is compiled anew, and torch counts how often it has done so
+        associative = torch.compile(functools.partial(associative_scan, mode="pointwise"), fullgraph=True)
+    else:
+        associative = functools.partial(associative_scan, mode="generic")
+    ways: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+        "plain loop (reference)": functools.partial(scan, backend="reference"),
+        "blocked by √L (torch)": blocked_scan,
+        "associative_scan (torch)": associative,
+    }
+    return [(name, functools.partial(way, x, gate), [x, gate]) for name, way in ways.items()]
+
+
+def blocked_scan(x: Tensor, gate: Tensor) -> Tensor:
+    """Compute `scan` of real x and gate in some 2 √L operations on tensors instead of L.
+
+    The sequence is cut into blocks of ⌊√L⌋ steps. One loop runs inside all of them at once, each from a state of zero,
+    and a second one from block to block; what enters a block then reaches each of its steps by the product of the
+    gates up to there.
+
+    Args:
+        x, gate: (B, L, D), L ≥ 1.
+
+    Returns:
+        h, shaped and typed as x; the state is float32, or float64 for float64 inputs.
+    """
+    length = x.shape[1]
+    steps = math.isqrt(length)
+    blocks = -(-length // steps)
+    rest = (0, 0, 0, blocks * steps - length)
+    inputs, gates = (F.pad(_wide(t), rest).unflatten(1, (blocks, steps)).unbind(2) for t in (x, gate))
+    states, products = [inputs[0]], [gates[0]]  # (B, blocks, D), one for each step of a block
+    for t in range(1, steps):
+        states.append(gates[t] * states[-1] + inputs[t])
+        products.append(gates[t] * products[-1])
+    last, whole = states[-1].unbind(1), products[-1].unbind(1)
+    entering = [torch.zeros_like(last[0])]
+    for block in range(blocks - 1):
+        entering.append(whole[block] * entering[-1] + last[block])
+    h = torch.stack(states, 2) + torch.stack(products, 2) * torch.stack(entering, 1).unsqueeze(2)
+    return h.flatten(1, 2)[:, :length].to(x.dtype)
+
+
+def associative_scan(x: Tensor, gate: Tensor, mode: str) -> Tensor:
+    """Compute `scan` of real x and gate (B, L, D) by torch's associative scan, in the dtypes of `blocked_scan`.
+
+    Args:
+        mode: "generic" runs anywhere, "pointwise" on a GPU and compiled only.
+    """
+    # Not public in torch: where it has moved, this peer alone fails.
+    from torch._higher_order_ops.associative_scan import associative_scan as torch_scan
+
+    return torch_scan(_combine, (_wide(gate), _wide(x)), 1, combine_mode=mode)[1].to(x.dtype)
+
+
+def _combine(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Compose two affine maps of the state, each a gate and an input: what two steps do."""
+    return first[0] * second[0], second[0] * first[1] + second[1]
+
+
+def _wide(t: Tensor) -> Tensor:
+    return t.to(torch.promote_types(t.dtype, torch.float32))
 
 
 def attention(x: Tensor) -> tuple[str, Callable[[], Tensor], list[Tensor]]:

@@ -1,11 +1,12 @@
-"""`lra bench data|scan`: speed, each figure beside what it has to be compared with, in one run."""
+"""`lra bench data|model|scan`: speed, each figure beside what it has to be compared with, in one run."""
 
 import argparse
 
-from lra_hgrn.cli.bench import data, scan
+from lra_hgrn.cli.bench import data, model, scan
 
 _VERBS = {
-    "data": (data, "generators on one core over the original ones' published times; loaders"),
+    "data": (data, "generators on one core over the original ones' published times; loaders, and what training waits"),
+    "model": (model, "training steps and inference of models side by side, at equal numbers of parameters"),
     "scan": (scan, "the kernels, and peers, over a copy of the bytes that each must move"),
 }
 
