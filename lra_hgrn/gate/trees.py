@@ -24,7 +24,7 @@ class Tree:
     def variables(self) -> dict[str, str]:
         """Environment in which Python finds this checkout's packages before any that are installed."""
         places = [self.root, self.root / "src", self.root / "kernels", self.root / "tasks"]
-        paths = [str(place) for place in places if place.is_dir() and not _hides_python(place)]
+        paths = [str(place) for place in places if place.is_dir() and not _hiding(place)]
         return {"PYTHONPATH": os.pathsep.join([*paths, *filter(None, [os.environ.get("PYTHONPATH")])])}
 
 
@@ -43,7 +43,8 @@ def tree_of(ref: str) -> Iterator[Tree]:
     """Check another commit out into a worktree of its own, which is removed afterwards.
 
     Raises:
-        UserError: the current folder is in no Git checkout, or there is no such commit.
+        UserError: the current folder is in no Git checkout, there is no such commit, or Python would not find the
+            packages of that commit before installed ones.
     """
     here = Path.cwd()
     try:
@@ -65,14 +66,21 @@ def tree_of(ref: str) -> Iterator[Tree]:
             folder = place / here.relative_to(root)
             if not folder.is_dir():
                 raise UserError(f"--against {ref}: that commit has no folder {here.relative_to(root)}.")
+            if _hiding(place):
+                raise UserError(
+                    f"--against {ref}: its packages cannot come before Python's, whose {_hiding(place)[0]} it hides: "
+                    "move them into a folder src/."
+                )
             yield Tree(f"{ref} ({commit[:10]})", place, folder)
         finally:
             subprocess.run(["git", "-C", str(root), "worktree", "remove", "--force", str(place)], capture_output=True)
 
 
-def _hides_python(folder: Path) -> bool:
-    """Return whether a module in this folder has the name of one of Python's own."""
-    return any(path.stem in sys.stdlib_module_names for path in folder.iterdir() if path.suffix in ("", ".py"))
+def _hiding(folder: Path) -> list[str]:
+    """Return what in this folder has the name of one of Python's own modules."""
+    own = sys.stdlib_module_names - {"test"}  # which nobody misses
+    modules = [path for path in folder.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()]
+    return sorted(path.name for path in modules if path.stem in own)
 
 
 def _git(folder: Path, *words: str) -> str:

@@ -218,6 +218,9 @@ def test_packages_of_a_checkout_come_first_unless_they_would_hide_pythons(tmp_pa
     (tmp_path / "src").mkdir()
     tree = trees.Tree("x", tmp_path, tmp_path)
     assert tree.variables["PYTHONPATH"].split(":")[:2] == [str(tmp_path), str(tmp_path / "src")]
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "__init__.py").touch()
+    assert str(tmp_path) in tree.variables["PYTHONPATH"].split(":")
     (tmp_path / "queue.py").touch()
     assert tree.variables["PYTHONPATH"].split(":")[0] == str(tmp_path / "src")
 
@@ -245,3 +248,11 @@ def test_commits_that_are_not_there(tmp_path, monkeypatch):
     subprocess.run(["git", "init", "--quiet"], check=True)
     with pytest.raises(UserError, match="there is no such commit"), trees.tree_of("--output=x"):
         pass
+    (tmp_path / "queue.py").touch()
+    subprocess.run(["git", "add", "."], check=True)
+    identity = ["-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "core.hooksPath=/dev/null"]
+    subprocess.run(["git", *identity, "commit", "--quiet", "-m", "x"], check=True)
+    with pytest.raises(UserError, match=r"whose queue.py it hides"), trees.tree_of("HEAD"):
+        pass
+    listed = subprocess.run(["git", "worktree", "list"], capture_output=True, text=True, check=True).stdout
+    assert len(listed.splitlines()) == 1
