@@ -2,13 +2,16 @@
 
 import dataclasses
 import json
+import shlex
 import subprocess
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
-from lra_hgrn.cli.main import dispatch
+from lra_hgrn.cli.main import dispatch, parser_for
 from lra_hgrn.errors import UserError
 from lra_hgrn.gate import judge, output, trees, yardstick
 from lra_hgrn.gate.baseline import SCHEMA, Baseline, CellBaseline, load_baseline, packed
@@ -239,6 +242,18 @@ def test_wrong_words(words, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=message):
         dispatch(words)
+
+
+def test_the_workflow_runs_commands_that_there_are(request):
+    root = request.path.parents[2]
+    jobs = yaml.safe_load((root / ".github" / "workflows" / "check.yml").read_text())["jobs"]
+    commands = [shlex.split(step["run"]) for job in jobs.values() for step in job["steps"] if "run" in step]
+    checks = [words[1:] for words in commands if words[0].endswith("/lra")]
+    assert [vars(parser_for("check").parse_args(words))["against"] for words in checks] == ["$BASE"]
+    files = [word for words in commands for word in words if word.startswith("results/")]
+    assert files == ["results/check/summary.md"]
+    assert Path(files[0]).name in output.FILES
+    assert (root / ".ci" / "run").is_file()
 
 
 def test_commits_that_are_not_there(tmp_path, monkeypatch):
