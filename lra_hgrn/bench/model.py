@@ -11,13 +11,13 @@ from itertools import pairwise
 from math import exp, log
 from pathlib import Path
 
-from lra_hgrn.bench.model_worker import OUT_OF_MEMORY, Work
+from lra_hgrn.bench.model_worker import OUT_OF_MEMORY, Work, of_length
 from lra_hgrn.bench.runner import Runner
-from lra_hgrn.cell import MATCH, compose_cell
+from lra_hgrn.cell import WIDTH, compose_cell
 from lra_hgrn.config import Config
 from lra_hgrn.config.compose import parse_overrides
 from lra_hgrn.errors import UserError
-from lra_hgrn.models.match import count_parameters, task_spec
+from lra_hgrn.models.match import count_parameters, fit_width, task_spec
 from lra_hgrn.training import environment
 
 ATTENTION, REFERENCE = "transformer", "hgrn"  # whose speed the others' are compared with; whose size they have
@@ -35,6 +35,7 @@ class Pass:
     peak: int | None = None  # bytes: allocated on a GPU; on a CPU what the process took above what it held before
     first: float | None = None  # seconds of the very first step, in which a network is compiled
     problem: str = ""  # why there is nothing, or nothing more
+    steps: list[list[float]] = field(default_factory=list)  # seconds of every step of each turn
 
     @property
     def median(self) -> float | None:
@@ -78,14 +79,14 @@ class Entry:
 def entries(
     models: Sequence[str], task: str, overrides: Sequence[str], length: int | None = None
 ) -> tuple[list[Entry], list[str]]:
-    """Compose the models on a task, softmax attention among them, at the number of parameters of HGRN's recipe.
+    """Compose the models on a task, softmax attention among them, at the size of HGRN with the same overrides.
 
     Args:
         models, task, overrides: words of the command line.
         length: steps of a sample; None: the task's.
 
     Returns:
-        The entries, and a sentence for each model that keeps a size of its own.
+        The entries, and a sentence for each model that keeps a size of its own or cannot take such inputs.
 
     Raises:
         UserError: a model, the task or an option that is unknown.
@@ -93,19 +94,28 @@ def entries(
     tree = parse_overrides(overrides)
     sized = any(key in tree.get("model", {}) for key in ("d_model", "match"))
     batch = tree.get("train", {}).get("batch_size")
-    made, said = [], []
+    reference = None if sized else compose_cell(REFERENCE, task, overrides).config
+    made: list[Entry] = []
+    said = []
     for word in dict.fromkeys([*models, ATTENTION]):
-        words, config, reason = _composed(word, task, overrides, matched=not sized and word != REFERENCE)
-        if reason:
-            said.append(f"{config.model.name} keeps the size of its recipe on {task}: {reason}")
+        words, config, reason = _composed(word, task, overrides, None if word == REFERENCE else reference)
         gpu = environment.compute_device(config.train.accelerator).type == "cuda"
         samples = batch or (compose_cell(REFERENCE, task).config.train.batch_size if gpu else 1)
         spec = task_spec(config)
-        spec = dataclasses.replace(spec, max_length=length or spec.max_length)
-        parameters = count_parameters(spec, config.model)
+        spec = of_length(spec, length) if length else spec
+        try:
+            parameters = count_parameters(spec, config.model)
+        except UserError as error:
+            if word == ATTENTION:
+                raise
+            said.append(f"{config.model.name} is left out on {task}: {error}")
+            continue
+        if reason:
+            said.append(f"{config.model.name} keeps the size of its recipe on {task}: {reason}")
+        names = [one.row.model for one in made]
         row = Row(
             task=config.task.name,
-            model=config.model.name,
+            model=f"{config.model.name} ({word})" if config.model.name in names else config.model.name,
             word=word,
             parameters=parameters,
             d_model=config.model.d_model,
@@ -118,16 +128,21 @@ def entries(
     return made, said
 
 
-def _composed(word: str, task: str, overrides: Sequence[str], matched: bool) -> tuple[list[str], Config, str]:
-    """Return the options of a model, what they make, and why it could not be given the common size."""
-    if matched:
-        words = [*overrides, f"{MATCH}={REFERENCE}"]
-        try:
-            return words, compose_cell(word, task, words).config, ""
-        except UserError as error:
-            reason = str(error)
-            return list(overrides), compose_cell(word, task, overrides).config, reason
-    return list(overrides), compose_cell(word, task, overrides).config, ""
+def _composed(
+    word: str, task: str, overrides: Sequence[str], reference: Config | None
+) -> tuple[list[str], Config, str]:
+    """Return the options of a model, what they make, and why it could not be given the size of the reference.
+
+    model.match would take the size of HGRN's recipe, which is not HGRN's where an override changes its layers.
+    """
+    words, config = list(overrides), compose_cell(word, task, overrides).config
+    if reference is None:
+        return words, config, ""
+    try:
+        words.append(f"{WIDTH}={fit_width(config, reference)}")
+    except UserError as error:
+        return words, config, str(error)
+    return words, compose_cell(word, task, words).config, ""
 
 
 def measure(entered: Sequence[Entry], turns: int, seconds: float) -> Iterator[int]:
@@ -170,9 +185,10 @@ def _turn(runner: Runner, row: Row, kind: str, seconds: float) -> float:
         found.problem = answer["problem"]
         return 0.0
     found.seconds.append(statistics.median(answer["seconds"]))
+    found.steps.append(answer["seconds"])
     if found.peak is None:
         found.peak, found.first = answer["peak"], answer["first"]
-    return sum(answer["seconds"])
+    return answer["warm"] + sum(answer["seconds"])
 
 
 def ratios(row: Row, attention: Row, kind: str) -> list[float]:

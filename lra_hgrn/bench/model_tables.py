@@ -5,13 +5,13 @@ from collections.abc import Sequence
 
 from lra_hgrn.bench.model import ATTENTION, KINDS, Row, crossing, ratios
 from lra_hgrn.results.figures.scaling import exponent
-from lra_hgrn.results.tables.table import MISSING, Column, Entry, Table, binary, si
+from lra_hgrn.results.tables.table import MISSING, Column, Entry, Table, binary, count, si
 
 _NONE = Entry(MISSING, (None,))
 
 
-def rows_table(rows: Sequence[Row], device: str, said: Sequence[str] = ()) -> Table:
-    """Make one row for each model and shape, grouped by shape; the speed of a model is set over attention's."""
+def rows_table(rows: Sequence[Row], device: str) -> Table:
+    """Make one row for each model on a task, grouped by length; the speed of a model is set over attention's."""
     columns = [
         Column("Model", ("model",), numeric=False),
         Column("Parameters", ("parameters",)),
@@ -26,23 +26,29 @@ def rows_table(rows: Sequence[Row], device: str, said: Sequence[str] = ()) -> Ta
         Column("× attention", ("inference_ratio", "inference_low", "inference_high")),
         Column("Peak", ("inference_peak",)),
     ]
-    table = Table(f"Models side by side on {device}", columns)
-    shape: tuple[str, int] | None = None
+    several = rows[0].length != rows[-1].length
+    steps = "" if several else f" × {rows[0].length:,} steps"
+    table = Table(f"{rows[0].task}: batches of {count(rows[0].samples, 'sample')}{steps}, on {device}", columns)
+    length = 0
     for row in rows:
-        if (row.task, row.length) != shape:
-            shape = (row.task, row.length)
-            table.begin(f"{row.task}: {row.samples} × {row.length:,} steps")
-        attention = next(one for one in rows if (one.task, one.length) == shape and one.word == ATTENTION)
+        if several and row.length != length:
+            length = row.length
+            table.begin(f"L = {length:,}")  # no longer than a model's name: headings are cut to their column
+        attention = next(one for one in rows if one.length == row.length and one.word == ATTENTION)
         model = Entry(row.model, (row.model,), marks=table.marks(_problems(row)))
         size = [Entry(f"{n:,}", (n,)) for n in (row.parameters, row.d_model)]
         table.rows.append([model, *size, *_pass(row, attention, "training"), *_pass(row, attention, "inference")])
-    table.remarks = [
+    return table
+
+
+def remarks(said: Sequence[str]) -> list[str]:
+    """Return what is to be known of every table, and ``said`` of its models."""
+    return [
         "Random samples, all of the full length and none padded. × attention: how many times as fast as softmax "
         "attention with torch's kernel, median and quartiles over turns in one run.",
         "Peak: allocated on a GPU; on a CPU what the steps took above what the process held before it had a network.",
         *said,
     ]
-    return table
 
 
 def growth_table(rows: Sequence[Row], models: Sequence[str], device: str) -> Table:
@@ -87,11 +93,13 @@ def overtaking(rows: Sequence[Row], model: str, kind: str) -> float | None:
 
 
 def _overtakes(rows: Sequence[Row], model: str, kind: str) -> Entry:
-    if any(row.model == model and row.word == ATTENTION for row in rows):
+    attention = next(row.model for row in rows if row.word == ATTENTION)
+    both = set(series(rows, model, kind)[0]) & set(series(rows, attention, kind)[0])
+    if model == attention or not both:
         return _NONE
     length = overtaking(rows, model, kind)
-    if length is None:
-        return Entry("not by the longest", (None,))
+    if length is None:  # attention may have run out of memory at longer ones
+        return Entry(f"not up to {max(both):,}", (None,))
     return Entry("the shortest on" if length == 0 else f"about {length:,.0f}", (length,))
 
 

@@ -58,7 +58,7 @@ class Runner:
         except BrokenPipeError:
             return None
         line = self._hear.readline()
-        return json.loads(line) if line else None
+        return json.loads(line) if line.endswith(b"\n") else None  # it may die within its answer
 
     def last_line(self) -> str:
         """Return the last line of its log: what it died of, most often."""

@@ -1,18 +1,23 @@
 """`lra bench model`: who takes part, in turns, what becomes of a failure, and the arithmetic. No time is asserted."""
 
+import io
 import json
 import os
 import signal
 from pathlib import Path
 
 import pytest
+import torch
 
 from lra_hgrn.bench import model as bench
+from lra_hgrn.bench import model_worker
 from lra_hgrn.bench.model import KINDS, Pass, Row, crossing, entries, measure, ratios
 from lra_hgrn.bench.model_tables import growth_table, overtaking, rows_table
+from lra_hgrn.bench.model_worker import of_length
 from lra_hgrn.bench.runner import Runner
 from lra_hgrn.cli.main import dispatch
 from lra_hgrn.errors import UserError
+from lra_tasks import get_task
 
 SMALL = ["task.scale=tiny", "model.d_model=8", "model.layers=1", "train.accelerator=cpu"]
 MIXERS = """
@@ -62,6 +67,9 @@ from lra_hgrn.bench.runner import turns
 orders, answers = turns()
 print("started")
 for number, order in enumerate(orders):
+    if order == b"break off\\n":
+        answers.write(b'{"turn": 1')
+        sys.exit("in its answer")
     if order == b"die\\n":
         sys.exit("on purpose")
     answers.write(b'{"turn": %d, "order": "%s"}\\n' % (number, order.strip()))
@@ -81,6 +89,7 @@ def row(model, times, word=None, length=8, task="text"):
     return Row(task, model, word or model, 10, 8, True, samples=4, length=length, documents=2, passes=passes)
 
 
+@pytest.mark.slow
 def test_models_take_turns_and_failures_are_rows(mixers):
     models = [f"mixers.{name}" for name in ("Hungry", "Large", "Broken", "Killed", "Gone")]
     entered, said = entries(["hgrn", *models], "listops", SMALL)
@@ -120,17 +129,101 @@ def test_models_have_the_size_of_hgrn():
 
 
 def test_a_model_that_has_no_such_size_keeps_its_own(monkeypatch):
-    compose = bench.compose_cell
+    fit = bench.fit_width
 
-    def refusing(word, task, words=()):
-        if word == "lstm" and "model.match=hgrn" in words:
+    def refusing(config, reference):
+        if config.model.name == "LSTM":
             raise UserError("No width brings it there.")
-        return compose(word, task, words)
+        return fit(config, reference)
 
-    monkeypatch.setattr(bench, "compose_cell", refusing)
+    monkeypatch.setattr(bench, "fit_width", refusing)
     entered, said = entries(["lstm"], "text", ["task.scale=tiny"])
     assert [one.row.matched for one in entered] == [False, True]
     assert said == ["LSTM keeps the size of its recipe on text: No width brings it there."]
+
+
+def test_sizes_are_equal_under_an_override_too():
+    """`model.match=hgrn` alone would fit the others to HGRN's recipe, which has six times as many layers."""
+    entered, said = entries(["hgrn", "lstm"], "image", ["task.scale=tiny", "model.layers=1"])
+    sizes = [one.row.parameters for one in entered]
+    assert max(abs(size / sizes[0] - 1) for size in sizes) < 0.05
+    assert [one.row.matched for one in entered] == [True] * 3
+    assert said == []
+
+
+def test_a_model_is_left_out_where_it_takes_no_such_input(monkeypatch):
+    entered, (sentence,) = entries(["hgrn", "hgrn-2d"], "text", SMALL)
+    assert [one.row.word for one in entered] == ["hgrn", "transformer"]
+    assert sentence.startswith("HGRN-2D is left out on text: hgru2d scans images")
+    entered, said = entries(["hgrn-2d"], "image", SMALL)
+    assert ([one.row.word for one in entered], said) == (["hgrn-2d", "transformer"], [])
+    monkeypatch.setattr(bench, "measure", None)
+    with pytest.raises(UserError, match=r"Nothing that is to be measured takes hgrn-2d\. .*scans images"):
+        dispatch(["bench", "model", "hgrn", "hgrn-2d", "--task", "text", *SMALL])
+
+
+def test_two_models_of_one_name_stay_apart():
+    path = str(Path(__file__).parents[2] / "configs" / "models" / "transformer.yaml")
+    entered, _ = entries([path], "text", SMALL)
+    assert [one.row.model for one in entered] == ["Transformer", "Transformer (transformer)"]
+
+
+def test_values_of_any_length_and_an_image_only_where_it_is_one():
+    spec = get_task("image")(scale="tiny").spec
+    assert spec.side > 0
+    assert of_length(spec, spec.max_length) == spec
+    assert (of_length(spec, 50).side, of_length(spec, 50).max_length) == (0, 50)
+    entered, _ = entries(["hgrn"], "image", SMALL, length=50)
+    assert list(measure(entered, turns=1, seconds=0.01)) == [1]
+    assert [one.row.passes["training"].problem for one in entered] == ["", ""]
+
+
+def test_the_compiler_of_the_kernels_is_no_memory_of_a_model():
+    """numba and LLVM are about 100 MiB; an HGRN of a thousand parameters on sixty steps needs a few."""
+    entered, _ = entries(["hgrn"], "listops", SMALL)
+    assert list(measure(entered, turns=1, seconds=0.01)) == [1]
+    assert max(one.peak for one in entered[0].row.passes.values()) < 50 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (MemoryError(), "out of memory"),
+        (torch.OutOfMemoryError("tried to allocate 4 GiB"), "out of memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."), "out of memory"),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."), "out of memory"),
+        (RuntimeError("shapes\n differ"), "shapes differ"),
+        (KeyError(), "KeyError"),
+    ],
+)
+def test_what_is_said_of_an_error(error, told):
+    assert model_worker.problem(error) == told
+
+
+def test_a_worker_gives_a_gpu_s_memory_back_after_a_failure(monkeypatch):
+    def fail(*arguments):
+        raise torch.OutOfMemoryError("tried to allocate 4 GiB")
+
+    answers, emptied = io.BytesIO(), []
+    work = {"model": "hgrn", "task": "text", "words": [], "samples": 1, "length": None}
+    monkeypatch.setattr(model_worker.sys, "argv", ["worker", json.dumps(work)])
+    monkeypatch.setattr(model_worker, "turns", lambda: ([b"training 0.1\n"], answers))
+    monkeypatch.setattr(model_worker.Worker, "turn", fail)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(answers.getvalue()))
+    model_worker.main()
+    assert json.loads(answers.getvalue()) == {"problem": "out of memory"}
+    assert emptied == [b""]  # before the answer: the next has its turn then
+
+
+def test_a_turn_keeps_every_step_and_costs_its_unmeasured_one_too():
+    class Told:
+        def turn(self, order):
+            return {"seconds": [1.0, 2.0, 4.0], "warm": 8.0, "peak": 5, "first": 9.0}
+
+    one = row("A", [])
+    assert bench._turn(Told(), one, "training", 0.5) == 15
+    assert (one.passes["training"].seconds, one.passes["training"].steps) == ([2.0], [[1.0, 2.0, 4.0]])
 
 
 def test_rates_and_ratios():
@@ -164,6 +257,24 @@ def test_growth_and_overtaking():
     assert texts[1] == ["Transformer", "training", "2.00", "1.00", "–"]
 
 
+def test_overtaking_is_told_as_far_as_both_were_measured():
+    """Attention runs out of memory at 256: what is slower up to 128 says nothing of 256."""
+    rows = [row("A", [2.0], "a", length) for length in (64, 128, 256)]
+    rows += [row("Transformer", [1.0], "transformer", length) for length in (64, 128)]
+    rows += [row("Transformer", [], "transformer", 256)]
+    assert growth_table(rows, ["A"], "x").rows[0][4].text == "not up to 128"
+    nothing = [row("A", [], "a", 64), row("Transformer", [1.0], "transformer", 64)]
+    assert growth_table(nothing, ["A"], "x").rows[0][4].text == "–"
+
+
+@pytest.mark.parametrize(("backend", "message"), [("none", "HGRN_BACKEND"), ("triton", "interpreted on a CPU")])
+def test_a_wrong_backend_is_told_before_anything_is_measured(monkeypatch, backend, message):
+    monkeypatch.setattr(bench, "measure", None)
+    monkeypatch.setenv("HGRN_BACKEND", backend)
+    with pytest.raises(UserError, match=message):
+        dispatch(["bench", "model", "--task", "text", *SMALL])
+
+
 def test_lengths_as_a_user_types_it(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(bench, "TURNS", 1)
@@ -177,6 +288,9 @@ def test_lengths_as_a_user_types_it(tmp_path, monkeypatch, capsys):
         (model, length) for length in (32, 64) for model in ("HGRN", "Transformer")
     ]
     assert found["options"] == SMALL
+    assert all(len(one["passes"][kind]["steps"]) == 1 for one in found["rows"] for kind in KINDS)
+    assert "L = 32" in out
+    assert "…" not in out  # nothing is cut off
     assert found["device"]
     assert "<svg" in Path("new/p.svg").read_text()
 
@@ -212,6 +326,9 @@ def test_a_runner_takes_turns_is_released_and_dies(tmp_path):
         assert runner.turn() is None
         assert runner.close() == 1
     assert runner.last_line() == "on purpose"
+    with Runner([str(script)], tmp_path / "log") as runner:
+        assert runner.turn("break off") is None
+        assert runner.close() == 1
     runner = Runner([str(script)], tmp_path / "log")
     with pytest.raises(KeyError), runner:
         runner.turn()["no such answer"]

@@ -5,7 +5,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lra_hgrn.cli.bench.output import check_plot, check_writable, draw, measured_on, write
 from lra_hgrn.errors import UserError
@@ -31,25 +31,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw cost against --lengths (.png, .pdf or .svg)")
     parser.epilog = (
         "Batches are random and of the task's full length. Their size is that of HGRN's recipe on a GPU and 1 on a "
-        "CPU, unless train.batch_size says another. Widths are fitted to the parameters of HGRN's recipe "
-        "(model.match=hgrn), unless model.d_model or model.match is given."
+        "CPU, unless train.batch_size says another. Widths are fitted to the parameters of HGRN under the same "
+        "options, unless model.d_model or model.match is given."
     )
 
 
 def run(args: argparse.Namespace) -> int:
     from lra_hgrn.bench import model
-    from lra_hgrn.bench.model_tables import growth_table, rows_table
+    from lra_hgrn.bench.model_tables import growth_table, remarks, rows_table
     from lra_hgrn.config.compose import names as names_of
     from lra_hgrn.progress import counter
     from lra_hgrn.results.tables.render import to_terminal
-    from lra_hgrn.training import environment
 
     _check(args)
     overrides = [word for word in args.overrides if "=" in word]
     models = [word for word in args.overrides if "=" not in word] or [model.REFERENCE]
-    tasks = args.task or (["listops"] if args.lengths else names_of("tasks"))
+    tasks = list(dict.fromkeys(args.task or [])) or (["listops"] if args.lengths else names_of("tasks"))
     shapes = [(task, length) for task in tasks for length in sorted(set(args.lengths or [])) or [None]]
     composed = [model.entries(models, task, overrides, length) for task, length in shapes]
+    said = list(dict.fromkeys(sentence for _, sentences in composed for sentence in sentences))
+    taken = {one.row.word for entered, _ in composed for one in entered}
+    for word in models:
+        if word not in taken:
+            raise UserError(f"Nothing that is to be measured takes {word}. {' '.join(said)}")
+    about = _measured_on(overrides)
     rows: list[Row] = []
     with counter("turns", model.TURNS * len(shapes)) as progress:
         for number, ((task, length), (entered, _)) in enumerate(zip(shapes, composed, strict=True)):
@@ -57,10 +62,12 @@ def run(args: argparse.Namespace) -> int:
             for done in model.measure(entered, model.TURNS, model.SECONDS):
                 progress(model.TURNS * number + done, task if length is None else f"{task}, {length:,} steps")
             rows += [one.row for one in entered]
-    device = environment.compute_device(_accelerator(overrides))
-    name = environment.device_name(device)
-    said = list(dict.fromkeys(sentence for _, sentences in composed for sentence in sentences))
-    print(to_terminal(rows_table(rows, name, said)).rstrip("\n"))
+    name = about["device"]
+    tables = [
+        rows_table([row for row in rows if row.task == task], name) for task in dict.fromkeys(r.task for r in rows)
+    ]
+    tables[-1].remarks = remarks(said)
+    print("\n".join(map(to_terminal, tables)).rstrip("\n"))
     names = list(dict.fromkeys(row.model for row in rows))
     if args.lengths and len(set(args.lengths)) > 1:
         print("\n" + to_terminal(growth_table(rows, names, name)).rstrip("\n"))
@@ -69,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
 
         draw(args.plot, cost_of_models(rows, names, name))
     if args.json is not None:
-        found = {**measured_on(device), "options": overrides, "rows": [dataclasses.asdict(row) for row in rows]}
+        found = {**about, "options": overrides, "rows": [dataclasses.asdict(row) for row in rows]}
         write(args.json, json.dumps(found, indent=1, ensure_ascii=False) + "\n", "--json")
     return 0
 
@@ -87,7 +94,14 @@ def _check(args: argparse.Namespace) -> None:
         check_writable(args.json, "--json")
 
 
-def _accelerator(overrides: Sequence[str]) -> str:
+def _measured_on(overrides: Sequence[str]) -> dict[str, Any]:
+    """Return what the workers will be measured on; a UserError where the kernels cannot be measured there."""
     from lra_hgrn.config.compose import parse_overrides
+    from lra_hgrn.training import environment
 
-    return parse_overrides(overrides).get("train", {}).get("accelerator", "auto")
+    training = parse_overrides(overrides).get("train", {})
+    device = environment.compute_device(training.get("accelerator", "auto"))
+    about = measured_on(device)
+    if (about["backend"], device.type) == ("triton", "cpu"):
+        raise UserError("Triton's kernels are interpreted on a CPU, and such times say nothing: unset HGRN_BACKEND.")
+    return {**about, "threads": environment.thread_count(training.get("threads", 0))}
