@@ -30,7 +30,13 @@ def cost_of_models(rows: Sequence[Row], models: Sequence[str], title: str) -> Fi
                     )
                 where = overtaking(rows, model, kind)
                 if where:
-                    panels[0, column].axvline(where, color=look.line["color"], linestyle=":", linewidth=1)
+                    panels[0, column].axvline(
+                        where,
+                        color=look.line["color"],
+                        linestyle=":",
+                        linewidth=1,
+                        label=f"{model} overtakes at L ≈ {where:,.0f}",
+                    )
             panels[0, column].set_title(f"{kind}, time of a step, s")
             panels[1, column].set_title(f"{kind}, peak memory, bytes")
         places = sorted({row.length for row in rows})

@@ -46,7 +46,8 @@ def remarks(said: Sequence[str]) -> list[str]:
     return [
         "Random samples, all of the full length and none padded. × attention: how many times as fast as softmax "
         "attention with torch's kernel, median and quartiles over turns in one run.",
-        "Peak: allocated on a GPU; on a CPU what the steps took above what the process held before it had a network.",
+        "Peak: allocated on a GPU; on a CPU what the steps took above what the process held before it had a network, "
+        "to a few MiB, torch.compile included where it is asked for.",
         *said,
     ]
 

@@ -4,6 +4,7 @@ The answer has the seconds of each step after an unmeasured one, the bytes that 
 of the very first step, in which a network is compiled; or the problem that ended them.
 """
 
+import ctypes
 import json
 import sys
 from collections.abc import Callable
@@ -48,9 +49,9 @@ class Worker:
             self._build()
         assert self.steps is not None
         step: Callable[..., float] = self.steps.train if kind == "training" else self.steps.evaluate
-        environment.reset_peak_memory(self.device)
         warm = step(self.batch)
         first = self.first.setdefault(kind, warm)
+        environment.reset_peak_memory(self.device)  # compilation tries kernels out with tensors of its own
         times = [step(self.batch)]
         while sum(times) < seconds:
             times.append(step(self.batch))
@@ -103,6 +104,10 @@ def _load_libraries(spec: TaskSpec) -> None:
     batch = synthetic_batch(of_length(spec, 4), 1, torch.device("cpu"))
     steps.evaluate(batch)
     steps.train(batch)
+    del steps, batch
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)  # or the model would begin with what the small one freed, uncounted
 
 
 def problem(error: Exception) -> str:

@@ -185,6 +185,16 @@ def test_the_compiler_of_the_kernels_is_no_memory_of_a_model():
     assert max(one.peak for one in entered[0].row.passes.values()) < 50 * 2**20
 
 
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="the peak cannot be measured anew here")
+def test_the_peak_holds_what_a_training_step_cannot_do_without():
+    """Weights, gradients and AdamW's two means in float32; none of it in memory that the process held before."""
+    entered, _ = entries(["hgrn"], "listops", ["task.scale=tiny", "train.accelerator=cpu"])
+    assert list(measure(entered, turns=1, seconds=0.01)) == [1]
+    for one in entered:
+        assert one.row.passes["training"].peak >= 16 * one.row.parameters
+        assert one.row.passes["inference"].peak >= 4 * one.row.parameters
+
+
 @pytest.mark.parametrize(
     ("error", "told"),
     [
@@ -279,8 +289,8 @@ def test_lengths_as_a_user_types_it(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(bench, "TURNS", 1)
     monkeypatch.setattr(bench, "SECONDS", 0.01)
-    words = ["--lengths", "64", "32", "--plot", "new/p.svg", "--json", "new/r.json"]
-    assert dispatch(["bench", "model", *SMALL, *words]) == 0
+    words = ["--plot", "new/p.svg", "--json", "new/r.json", "--lengths", "64", "32", *SMALL]
+    assert dispatch(["bench", "model", *words]) == 0
     out = capsys.readouterr().out
     assert "Faster than attention" in " ".join(out.split())
     found = json.loads(Path("new/r.json").read_text())
@@ -299,6 +309,7 @@ def test_lengths_as_a_user_types_it(tmp_path, monkeypatch, capsys):
     ("words", "message"),
     [
         (["--lengths", "0", "4"], "takes numbers of steps from 1 on, not 0"),
+        (["--lengths", "4", "1k"], "takes numbers of steps from 1 on, not 1k"),
         (["--lengths", "4", "--task", "text", "--task", "image"], "give --task once"),
         (["--plot", "x.svg"], "give two --lengths or more"),
         (["--plot", "x.gif", "--lengths", "4", "8"], r"must end in .pdf, .png or .svg"),

@@ -24,9 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--task", action="append", metavar="TASK", help="shape of the input (all six; with --lengths listops)"
     )
-    parser.add_argument(
-        "--lengths", type=int, nargs="+", metavar="L", help="measure tokens of these lengths, and fit the growth"
-    )
+    parser.add_argument("--lengths", nargs="+", metavar="L", help="measure tokens of these lengths, and fit the growth")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every turn, and what it was measured on")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw cost against --lengths (.png, .pdf or .svg)")
     parser.epilog = (
@@ -43,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
     from lra_hgrn.progress import counter
     from lra_hgrn.results.tables.render import to_terminal
 
+    _read_lengths(args)
     _check(args)
     overrides = [word for word in args.overrides if "=" in word]
     models = [word for word in args.overrides if "=" not in word] or [model.REFERENCE]
@@ -74,11 +73,22 @@ def run(args: argparse.Namespace) -> int:
     if args.plot is not None:
         from lra_hgrn.bench.model_plot import cost_of_models
 
-        draw(args.plot, cost_of_models(rows, names, name))
+        draw(args.plot, cost_of_models(rows, names, tables[0].caption))
     if args.json is not None:
         found = {**about, "options": overrides, "rows": [dataclasses.asdict(row) for row in rows]}
         write(args.json, json.dumps(found, indent=1, ensure_ascii=False) + "\n", "--json")
     return 0
+
+
+def _read_lengths(args: argparse.Namespace) -> None:
+    """Turn the words behind --lengths into numbers; argparse also gives it the options that stand there."""
+    words = args.lengths or []
+    args.overrides += [word for word in words if "=" in word]
+    words = [word for word in words if "=" not in word]
+    for word in words:
+        if not word.isdecimal():
+            raise UserError(f"--lengths takes numbers of steps from 1 on, not {word}.")
+    args.lengths = [int(word) for word in words]
 
 
 def _check(args: argparse.Namespace) -> None:
