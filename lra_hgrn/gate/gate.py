@@ -33,7 +33,14 @@ class Outcome:
         return [one for one in self.findings if one.verdict == "regression"]
 
 
-def check(suite: Suite, baseline: Baseline, ref: str | None, output: Path, progress: Progress) -> Outcome:
+def check(
+    suite: Suite,
+    baseline: Baseline,
+    ref: str | None,
+    output: Path,
+    progress: Progress,
+    slower: float = judge.SPEED,
+) -> Outcome:
     """Run each cell of a suite with its first seed, and judge it.
 
     Args:
@@ -42,6 +49,7 @@ def check(suite: Suite, baseline: Baseline, ref: str | None, output: Path, progr
         ref: commit beside which speed and memory are measured; None: beside the yardstick, and judged by the baseline.
         output: folder of the runs.
         progress: called with the number of cells done, and the one at work.
+        slower: share by which a step may take longer than that commit's.
 
     Raises:
         UserError: a cell is not in the baseline with the same options, or the other commit cannot be had.
@@ -55,7 +63,7 @@ def check(suite: Suite, baseline: Baseline, ref: str | None, output: Path, progr
     with nullcontext() if ref is None else tree_of(ref) as other:
         measured = _measure(jobs, output, other, progress)
     against = "the yardstick" if other is None else other.name
-    return Outcome(suite.name, against, _judge(measured, baseline, other))
+    return Outcome(suite.name, against, _judge(measured, baseline, other, slower))
 
 
 def update(suite: Suite, reason: str, output: Path, progress: Progress) -> Baseline:
@@ -112,7 +120,7 @@ def _measure(jobs: Sequence[Job], output: Path, other: Tree | None, progress: Pr
     return measured
 
 
-def _judge(measured: Sequence[Measured], baseline: Baseline, other: Tree | None) -> list[Finding]:
+def _judge(measured: Sequence[Measured], baseline: Baseline, other: Tree | None, slower: float) -> list[Finding]:
     findings, whole = [judge.judge_run(one) for one in measured if one.failure], []
     for one in measured:
         before = baseline.cell(one.job.key)
@@ -128,7 +136,7 @@ def _judge(measured: Sequence[Measured], baseline: Baseline, other: Tree | None)
     for one, before in whole:
         findings += judge.judge_losses(one, before)
     if other is not None:
-        findings += judge.judge_speed([one for one, _ in whole], other.name)
+        findings += judge.judge_speed([one for one, _ in whole], other.name, slower)
         findings += [judge.judge_memory(one, one.race.other_peak if one.race else None, other.name) for one, _ in whole]
     else:
         findings += [judge.judge_calibrated(one, before, baseline) for one, before in whole]

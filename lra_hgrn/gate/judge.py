@@ -106,10 +106,10 @@ def judge_losses(one: Measured, before: CellBaseline) -> list[Finding]:
     return found
 
 
-def judge_speed(races: Sequence[Measured], against: str) -> list[Finding]:
+def judge_speed(races: Sequence[Measured], against: str, allowed: float) -> list[Finding]:
     """Compare the time of a step with that of another commit, measured in turns: each cell, and each model over all.
 
-    A regression is an interval that lies wholly above 1 + `SPEED`.
+    A regression is an interval that lies wholly above 1 + ``allowed``.
     """
     found: list[Finding] = []
     by_model: dict[str, list[list[float]]] = {}
@@ -118,13 +118,13 @@ def judge_speed(races: Sequence[Measured], against: str) -> list[Finding]:
         if one.race.problem:
             found.append(_finding("speed", one.job.key, "not judged", f"{against} does not run it: {one.race.problem}"))
             continue
-        found.append(_speed(one.job.key, one.race.ratios, against, 1.0, SPEED))
+        found.append(_speed(one.job.key, one.race.ratios, against, 1.0, allowed))
         by_model.setdefault(one.job.key.model, []).append(one.race.ratios)
     for model, ratios in by_model.items():
         if len(ratios) > 1:
             shortest = min(map(len, ratios))
             together = np.exp(np.mean([np.log(one[:shortest]) for one in ratios], axis=0)).tolist()
-            found.append(_speed(Key(OVERALL, "", model), together, against, 1.0, SPEED))
+            found.append(_speed(Key(OVERALL, "", model), together, against, 1.0, allowed))
     return found
 
 

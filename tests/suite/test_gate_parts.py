@@ -111,15 +111,16 @@ def test_first_losses(measured):
 def test_speed_beside_a_commit(measured):
     steady = [0.99, 1.0, 1.01, 1.0, 1.02, 0.98, 1.0, 1.0]
     races = [measured(ratios=steady), measured(OTHER, ratios=[1.2 * x for x in steady])]
-    here, there, both = judge.judge_speed(races, "HEAD")
+    here, there, both = judge.judge_speed(races, "HEAD", 0.05)
     assert [one.verdict for one in (here, there, both)] == ["passed", "regression", "regression"]
     assert (both.task, both.model) == (judge.OVERALL, "HGRN")
     assert both.values["ratio"] == pytest.approx(1.2**0.5)
+    assert [one.verdict for one in judge.judge_speed(races, "HEAD", 0.3)] == ["passed"] * 3
     # A slowdown that the turns do not show beyond their spread is none.
-    (wide,) = judge.judge_speed([measured(ratios=[0.7, 1.6, 1.1, 0.9, 1.3, 0.8, 1.5, 1.2])], "HEAD")
+    (wide,) = judge.judge_speed([measured(ratios=[0.7, 1.6, 1.1, 0.9, 1.3, 0.8, 1.5, 1.2])], "HEAD", 0.05)
     assert wide.values["ratio"] > 1.05
     assert wide.verdict == "passed"
-    (failed,) = judge.judge_speed([measured(ratios=[], problem="no such option")], "HEAD")
+    (failed,) = judge.judge_speed([measured(ratios=[], problem="no such option")], "HEAD", 0.05)
     assert (failed.verdict, "no such option" in failed.text) == ("not judged", True)
 
 
@@ -233,6 +234,8 @@ def test_packages_of_a_checkout_come_first_unless_they_would_hide_pythons(tmp_pa
     [
         (["check", "--update", " "], "takes the reason"),
         (["check", "--update", "x", "--against", "HEAD"], "leave --against, --task and --model out"),
+        (["check", "--slower", "0.1"], "goes with --against"),
+        (["check", "--slower", "-1", "--against", "HEAD"], "takes a share such as 0.05"),
         (["check", "--baseline", "none.json"], "There is no baseline none.json: make one with"),
         (["check", "regresion"], "Did you mean 'regression'"),
         (["check", "--task", "speech"], "has no task 'speech'"),
