@@ -1,6 +1,6 @@
 """The gate: run a suite's cells, judge them, and say what is worse; or write the baseline anew."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -61,7 +61,7 @@ def check(
             what = "is not in the baseline" if before is None else "has other options than in the baseline"
             raise UserError(f"{job.key.model} on {job.key.task} {what}: write a new one with --update REASON.")
     with nullcontext() if ref is None else tree_of(ref) as other:
-        measured = _measure(jobs, output, other, progress)
+        measured = list(_measure(jobs, output, other, progress))
     against = "the yardstick" if other is None else other.name
     return Outcome(suite.name, against, _judge(measured, baseline, other, slower))
 
@@ -72,10 +72,11 @@ def update(suite: Suite, reason: str, output: Path, progress: Progress) -> Basel
     Raises:
         UserError: a cell failed.
     """
-    measured = _measure(suite.jobs, output, None, progress)
-    for one in measured:
+    measured = []
+    for one in _measure(suite.jobs, output, None, progress):
         if one.failure:
             raise UserError(f"{_title(one.job)} failed, and no baseline was written: {one.failure}.")
+        measured.append(one)
     cells = [_baseline([one for one in measured if one.job.key == key]) for key in suite.keys]
     record = measured[0].record
     assert record is not None
@@ -104,20 +105,19 @@ def _title(job: Job) -> str:
     return f"{job.key.model} on {job.key.task}, seed {job.config.seed}"
 
 
-def _measure(jobs: Sequence[Job], output: Path, other: Tree | None, progress: Progress) -> list[Measured]:
+def _measure(jobs: Sequence[Job], output: Path, other: Tree | None, progress: Progress) -> Iterator[Measured]:
     def opponent(job: Job, folder: Path) -> Runner:
         return measure_yardstick(job, folder) if other is None else pace(job, folder, other, "other")
 
-    here, measured = this_tree(), []
+    here = this_tree()
     seen: set[str] = set()
     for done, job in enumerate(jobs):
         progress(done, _title(job))
         own = environment.kernel_backend(environment.compute_device(job.config.train.accelerator))
         backends = other_backends(job, own) if job.key.model not in seen else []  # once for each model
         seen.add(job.key.model)
-        measured.append(measure(job, output / "runs" / job.directory(Path()).name, here, opponent, backends))
+        yield measure(job, output / "runs" / job.directory(Path()).name, here, opponent, backends)
     progress(len(jobs), "")
-    return measured
 
 
 def _judge(measured: Sequence[Measured], baseline: Baseline, other: Tree | None, slower: float) -> list[Finding]:
