@@ -11,6 +11,7 @@ from typing import Any
 
 from lra_hgrn.errors import UserError
 from lra_hgrn.progress import bar, read_progress
+from lra_hgrn.results.files import last_line
 from lra_hgrn.results.record import FINAL, Record
 from lra_hgrn.suite import Job, Suite
 
@@ -86,12 +87,9 @@ def _run(job: Job, runs: Path, show: "_Display") -> tuple[Record | None, str | N
     record = job.record(runs)
     if process.returncode == 0 or (record is not None and record.status in FINAL):
         return record, None
-    return record, f"{directory.name} failed (exit {process.returncode}): {_last_line(directory / LOG)}"
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
-    return f"{lines[-1].strip() if lines else 'no output'} (see {log})"
+    return record, (
+        f"{directory.name} failed (exit {process.returncode}): {last_line(directory / LOG)} (see {directory / LOG})"
+    )
 
 
 def outcome(record: Record) -> str:

@@ -31,11 +31,15 @@ BUDGET = 60.0  # seconds of steps after which a model has no more turns, two apa
 class Pass:
     """What the steps of one kind took."""
 
-    seconds: list[float] = field(default_factory=list)  # median step of each turn
+    steps: list[list[float]] = field(default_factory=list)  # seconds of every step of each turn
     peak: int | None = None  # bytes: allocated on a GPU; on a CPU what the process took above what it held before
     first: float | None = None  # seconds of the very first step, in which a network is compiled
     problem: str = ""  # why there is nothing, or nothing more
-    steps: list[list[float]] = field(default_factory=list)  # seconds of every step of each turn
+
+    @property
+    def seconds(self) -> list[float]:
+        """Median step of each turn."""
+        return [statistics.median(turn) for turn in self.steps]
 
     @property
     def median(self) -> float | None:
@@ -184,7 +188,6 @@ def _turn(runner: Runner, row: Row, kind: str, seconds: float) -> float:
     if "problem" in answer:
         found.problem = answer["problem"]
         return 0.0
-    found.seconds.append(statistics.median(answer["seconds"]))
     found.steps.append(answer["seconds"])
     if found.peak is None:
         found.peak, found.first = answer["peak"], answer["first"]

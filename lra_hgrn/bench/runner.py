@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from lra_hgrn.results.files import last_line
+
 VARIABLE = "LRA_TURNS"  # "READ,WRITE": the descriptors on which a process is told to go on, and answers
 
 
@@ -61,9 +63,8 @@ class Runner:
         return json.loads(line) if line.endswith(b"\n") else None  # it may die within its answer
 
     def last_line(self) -> str:
-        """Return the last line of its log: what it died of, most often."""
-        lines = self.log.read_text(errors="replace").strip().splitlines()
-        return lines[-1].strip() if lines else "no output"
+        """Return the last line of its log."""
+        return last_line(self.log)
 
     def finish(self) -> int:
         """Let it go on by itself, wait for its end and return its exit status, negative for the number of a signal.

@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     config = compose_cell(args.model, args.task, args.overrides).config
+    from lra_hgrn.training.profile import FOLDER, TABLE
     from lra_hgrn.training.run import train
 
     directory = args.output or RUNS / run_name(config)
@@ -32,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
             f"{100 * best.accuracy:.2f} % [{100 * best.low:.2f}, {100 * best.high:.2f}], best of validation at step "
             f"{best.step}; last {100 * record.scores.last.accuracy:.2f} %; chance {100 * (record.chance or 0):.2f} %"
         )
-    table = directory / "profile" / "table.txt"
+    table = directory / FOLDER / TABLE
     if config.profile and table.is_file():
         print(f"{table.read_text(encoding='utf-8').partition(chr(10) * 2)[0]}\n{table}")
     print(f"{directory}/record.json")

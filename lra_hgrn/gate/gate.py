@@ -106,8 +106,10 @@ def _title(job: Job) -> str:
 
 
 def _measure(jobs: Sequence[Job], output: Path, other: Tree | None, progress: Progress) -> Iterator[Measured]:
-    def opponent(job: Job, folder: Path) -> Runner:
-        return measure_yardstick(job, folder) if other is None else pace(job, folder, other, "other")
+    def opponent(job: Job, logs: Path) -> Runner:
+        if other is None:
+            return measure_yardstick(job, logs)
+        return pace(job, logs / "other", logs / "other.log", other)
 
     here = this_tree()
     seen: set[str] = set()
@@ -116,7 +118,7 @@ def _measure(jobs: Sequence[Job], output: Path, other: Tree | None, progress: Pr
         own = environment.kernel_backend(environment.compute_device(job.config.train.accelerator))
         backends = other_backends(job, own) if job.key.model not in seen else []  # once for each model
         seen.add(job.key.model)
-        yield measure(job, output / "runs" / job.directory(Path()).name, here, opponent, backends)
+        yield measure(job, output / "runs", here, opponent, backends)
     progress(len(jobs), "")
 
 

@@ -23,7 +23,7 @@ GOLDEN = 10  # first steps whose losses are kept
 TURNS = 10
 SECONDS = 0.4  # of one turn
 
-Opponent = Callable[[Job, Path], Runner]
+Opponent = Callable[[Job, Path], Runner]  # of a cell, with a folder for its log
 
 
 @dataclass(frozen=True)
@@ -48,23 +48,25 @@ class Measured:
     failure: str = ""  # why there is no record
 
 
-def measure(job: Job, folder: Path, tree: Tree, opponent: Opponent, backends: Sequence[str]) -> Measured:
+def measure(job: Job, runs: Path, tree: Tree, opponent: Opponent, backends: Sequence[str]) -> Measured:
     """Train a cell to its end; on the way it takes turns with the opponent.
 
     Args:
         job: the cell with its seed.
-        folder: of the run and of the logs; emptied first.
+        runs: folder of the runs' folders, and of ``logs``; what they hold of this run is deleted first.
         tree: whose packages train it.
         opponent: starts what it is compared with.
         backends: of hgrn_kernels, besides the one that is used by itself, under which the first steps are run as well.
     """
-    shutil.rmtree(folder, ignore_errors=True)
+    run = job.directory(runs)
+    logs = runs / "logs" / run.name
+    for folder in (run, logs):
+        shutil.rmtree(folder, ignore_errors=True)
     try:
-        folder.mkdir(parents=True)
+        logs.mkdir(parents=True)
     except OSError as error:
-        raise UserError(f"Cannot write to {folder}: {error.strerror}; choose another --output.") from None
-    run = folder / "run"
-    with pace(job, folder, tree, "run") as own, opponent(job, folder) as other:
+        raise UserError(f"Cannot write to {logs}: {error.strerror}; choose another --output.") from None
+    with pace(job, run, logs / "run.log", tree) as own, opponent(job, logs) as other:
         first = own.turn(str(GOLDEN))
         if first is None or len(first["losses"]) < GOLDEN:
             ended = f"training ended before {GOLDEN} steps" if first is not None else own.last_line()
@@ -73,34 +75,26 @@ def measure(job: Job, folder: Path, tree: Tree, opponent: Opponent, backends: Se
         found = _race(own, other, first)
         other.kill()
         status = own.finish()
-        record = job_record(run)
+        record = job.record(runs)
         if record is None or record.scores is None:
             failure = record.message or record.status if record is not None else f"exit {status}: {own.last_line()}"
             return Measured(job, record, None, {}, found, failure)
         predictions = load_predictions(run / FILE)
     # Not earlier: two processes that compute at once hold each other up, on small tensors a hundredfold.
-    losses = {name: kept for name in backends if (kept := _first_losses(job, folder, tree, name))}
+    losses = {name: kept for name in backends if (kept := _first_losses(job, logs, tree, name))}
     losses[record.device.backend] = first["losses"]
     return Measured(job, record, predictions.best == predictions.labels, losses, found)
 
 
-def job_record(run: Path) -> Record | None:
-    """Return the record in a run's folder; None if there is none."""
-    from lra_hgrn.results.record import FILE, load_record
-
-    return load_record(run / FILE) if (run / FILE).is_file() else None
-
-
-def pace(job: Job, folder: Path, tree: Tree, name: str, **variables: str) -> Runner:
-    """Start the training of a cell in turns, by the packages of a checkout."""
-    words = ["train", job.model, job.task, *job.words, "--output", str((folder / name).resolve())]
-    log = folder / f"{name}.log"
+def pace(job: Job, run: Path, log: Path, tree: Tree, **variables: str) -> Runner:
+    """Start the training of a cell in turns, by the packages of a checkout, into the folder ``run``."""
+    words = ["train", job.model, job.task, *job.words, "--output", str(run.resolve())]
     return Runner(["-P", str(paced.__file__), *words], log, {**tree.variables, **variables}, tree.folder)
 
 
-def measure_yardstick(job: Job, folder: Path) -> Runner:
+def measure_yardstick(job: Job, logs: Path) -> Runner:
     """Start the calibrating workload on as many threads as the cell has."""
-    return Runner(["-P", str(yardstick.__file__), str(job.config.train.threads)], folder / "yardstick.log")
+    return Runner(["-P", str(yardstick.__file__), str(job.config.train.threads)], logs / "yardstick.log")
 
 
 def other_backends(job: Job, own: str) -> list[str]:
@@ -134,8 +128,8 @@ def _race(own: Runner, other: Runner, first: dict) -> Race:
     return Race(ratios, peaks[0], peaks[1])
 
 
-def _first_losses(job: Job, folder: Path, tree: Tree, backend: str) -> list[float]:
-    with pace(job, folder, tree, backend, HGRN_BACKEND=backend) as runner:
+def _first_losses(job: Job, logs: Path, tree: Tree, backend: str) -> list[float]:
+    with pace(job, logs / backend, logs / f"{backend}.log", tree, HGRN_BACKEND=backend) as runner:
         first = runner.turn(str(GOLDEN))
         runner.kill()
     return [] if first is None else first["losses"]

@@ -1,4 +1,4 @@
-"""Files of a run: their names, and writing that leaves them either whole or absent."""
+"""Files of a run: their names, writing that leaves them either whole or absent, and the end of a log."""
 
 import os
 from pathlib import Path
@@ -19,3 +19,9 @@ def write_whole(path: Path, content: str | bytes) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def last_line(log: Path) -> str:
+    """Return the last line of a log: what a process died of, most often."""
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1].strip() if lines else "no output"

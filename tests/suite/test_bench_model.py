@@ -85,7 +85,7 @@ def mixers(tmp_path, monkeypatch):
 
 
 def row(model, times, word=None, length=8, task="text"):
-    passes = {kind: Pass(list(times), peak=length * 1000, first=9.0) for kind in KINDS}
+    passes = {kind: Pass([[time] for time in times], peak=length * 1000, first=9.0) for kind in KINDS}
     return Row(task, model, word or model, 10, 8, True, samples=4, length=length, documents=2, passes=passes)
 
 
