@@ -42,6 +42,7 @@ def train(
 
     Raises:
         UserError, lra_tasks.TaskError: what the command line would print before it exits with code 2.
+        Stopped: SIGINT or SIGTERM came before the first step; after it, the record says that the run was stopped.
     """
     words = as_words(_nested(overrides))
     config = compose_cell(_dotted(model, nn.Module), _dotted(task, LRATask), words).config

@@ -1,4 +1,4 @@
-"""The one exception that ends a command with a sentence instead of a traceback."""
+"""Exceptions that end a command with a sentence instead of a traceback."""
 
 import difflib
 from collections.abc import Iterable
@@ -6,6 +6,17 @@ from collections.abc import Iterable
 
 class UserError(Exception):
     """Bad input: what is wrong and what to do, in one sentence. The command line prints it and exits 2."""
+
+
+BUSY = 75  # exit code: EX_TEMPFAIL of sysexits.h
+
+
+class Busy(UserError):
+    """Another process is at work on the same run: nothing is wrong, and the command line exits with `BUSY`."""
+
+
+class Stopped(Exception):
+    """SIGINT or SIGTERM ended the work; what was done is saved, and the message says how to go on."""
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:

@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -93,7 +93,9 @@ class Reporter:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
-        self.path.unlink(missing_ok=True)
+        for path in (self.path, self.path.with_suffix(".tmp")):
+            with suppress(OSError):  # what is wrong with the folder has been said, or will be
+                path.unlink(missing_ok=True)
 
     def update(self, phase: str, done: int, total: int, note: str | None = None) -> None:
         """Tell that ``done`` of ``total`` units of a phase are finished."""
@@ -114,6 +116,19 @@ class Reporter:
         if self._bar is None and (new_phase or done == total or now - self._printed >= self.SECONDS_BETWEEN_LINES):
             self._printed = now
             print(f"{self.title}: {phase} {done}/{total} {self.state.note}".rstrip(), file=sys.stderr, flush=True)
+
+
+class Silent(Reporter):
+    """Report nothing: another process of the run does."""
+
+    def __init__(self) -> None: ...
+
+    def __enter__(self) -> "Silent":
+        return self
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def update(self, phase: str, done: int, total: int, note: str | None = None) -> None: ...
 
 
 def read_progress(directory: Path) -> State | None:

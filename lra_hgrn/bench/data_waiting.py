@@ -90,4 +90,4 @@ def _batches(task: LRATask, size: int, device: torch.device) -> Iterator[Batch]:
     task.batch_size = whole
     while True:
         for batch in loader:
-            yield Batch(*(tensor.to(device, non_blocking=True) for tensor in batch))
+            yield batch.to(device)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from lra_hgrn import __version__
-from lra_hgrn.errors import UserError, nearest
+from lra_hgrn.errors import BUSY, Busy, Stopped, UserError, nearest
 
 COMMANDS = {
     "train": "train one cell: a model on a task",
@@ -22,6 +22,7 @@ COMMANDS = {
     "figures": "write every figure that a suite's results support as a file",
     "inspect": "show what a trained model learnt: its forget gates, and what its decisions depend on",
     "results": "list, show, export, import and verify the records of runs",
+    "clean": "show what takes space on the disk, and free it",
     "config": "print a cell's configuration and where each value comes from",
     "models": "list the models: family, paper, causality, growth, size on each task",
     "data": "prepare, describe and show the data of a task",
@@ -71,7 +72,11 @@ def _module(command: str) -> Any:
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Entry point of the command `lra`: exit 0, 1 (something in the results is wrong) or 2 (bad input)."""
+    """Entry point of the command `lra`.
+
+    Exit codes: 0; 1, something in the results is wrong; 2, bad input; 75, another process is at work on the run; 130,
+    stopped.
+    """
     try:
         code = dispatch(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
@@ -80,11 +85,14 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         code = 0
     except KeyboardInterrupt:
         code = 130
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        code = 130
     except Exception as error:
         if not _is_user_error(error):
             raise
         print(f"lra: {error}", file=sys.stderr)
-        code = 2
+        code = BUSY if isinstance(error, Busy) else 2
     sys.exit(code)
 
 

@@ -1,12 +1,15 @@
 """`lra train MODEL TASK`: train one cell."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 from lra_hgrn.cell import compose_cell
 from lra_hgrn.cli.arguments import add_cell
 from lra_hgrn.config.compose import RUNS, run_name
+
+EXIT = {"finished": 0, "chance": 0, "stopped": 130}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +27,8 @@ def run(args: argparse.Namespace) -> int:
 
     directory = args.output or RUNS / run_name(config)
     record = train(config, directory, resume=args.resume)
+    if os.environ.get("RANK", "0") != "0":  # torchrun's: another process of this run tells
+        return EXIT.get(record.status, 1)
     if record.message:
         print(record.message, file=sys.stderr)
     if record.scores is not None:
@@ -37,4 +42,4 @@ def run(args: argparse.Namespace) -> int:
     if config.profile and table.is_file():
         print(f"{table.read_text(encoding='utf-8').partition(chr(10) * 2)[0]}\n{table}")
     print(f"{directory}/record.json")
-    return {"finished": 0, "chance": 0, "stopped": 130}.get(record.status, 1)
+    return EXIT.get(record.status, 1)

@@ -1,7 +1,6 @@
 """`lra tune MODEL TASK`: search for the hyper-parameters of a cell."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from lra_hgrn.cli.arguments import add_cell
@@ -40,13 +39,9 @@ def run(args: argparse.Namespace) -> int:
     from lra_hgrn.cli.table import default_format
     from lra_hgrn.results.tables.render import RENDERERS
     from lra_hgrn.tuning.outcome import MODEL, best_table
-    from lra_hgrn.tuning.search import Stopped, tune
+    from lra_hgrn.tuning.search import tune
 
-    try:
-        trials = tune(plan, directory)
-    except Stopped as stopped:
-        print(stopped, file=sys.stderr)
-        return 130
+    trials = tune(plan, directory)
     print(RENDERERS[default_format()](best_table(plan, trials)).rstrip("\n"))
     print(directory / MODEL)
     return 0

@@ -19,7 +19,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lra_hgrn.config.schema import Config, ModelConfig
+from lra_hgrn.config.yaml_files import check_values, read_yaml
 from lra_hgrn.errors import UserError, nearest
+from lra_tasks.errors import one_line, shown
 from lra_tasks.registry import is_folder
 
 RUNS = Path("results") / "runs"  # where runs lie unless another folder is given
@@ -38,6 +40,7 @@ NOT_IDENTITY = (
     "train.resident",
     "train.cuda_graphs",
     "train.accelerator",
+    "train.devices",
     "train.threads",
     "train.deterministic",
     "train.checkpoint_minutes",
@@ -92,27 +95,13 @@ def find(kind: str, name: str) -> tuple[Path, str]:
     if name.endswith((".yaml", ".yml")):
         path = Path(name)
         if not path.is_file():
-            raise UserError(f"There is no file {name!r}.")
+            raise UserError(f"There is no file {shown(name)}.")
         return path, str(path)
     if name not in names(kind):
         known = ", ".join(names(kind))
-        raise UserError(f"Unknown {kind[:-1]} {name!r}.{nearest(name, names(kind))} Known: {known}, or a .yaml file.")
+        close = nearest(name, names(kind))
+        raise UserError(f"Unknown {kind[:-1]} {shown(name)}.{close} Known: {known}, or a .yaml file.")
     return config_dir() / kind / f"{name}.yaml", f"configs/{kind}/{name}.yaml"
-
-
-def read_yaml(path: Path, origin: str) -> dict[str, Any]:
-    """Read a YAML file that holds a mapping; tags that build objects are refused by the safe loader."""
-    try:
-        node = OmegaConf.load(path)
-        values = OmegaConf.to_container(node, resolve=True)
-    except UnicodeDecodeError:
-        raise UserError(f"{origin} is not a text file in UTF-8.") from None
-    except Exception as error:  # omegaconf and yaml share no base class
-        reason = " ".join(str(error).split())
-        raise UserError(f"{origin} cannot be read as YAML: {reason}") from None
-    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise UserError(f"{origin} must hold a mapping of options.")
-    return cast(dict[str, Any], values)
 
 
 def compose(model: str, task: str, overrides: Sequence[str] = (), extra: Sequence[Layer] = ()) -> Composed:
@@ -225,7 +214,7 @@ def merge(layers: Sequence[Layer]) -> Composed:
     if config.model.kwargs:
         del origins[KWARGS]  # each of them has an origin of its own
     for key in sorted(OmegaConf.missing_keys(config)):
-        raise UserError(f"Option {key!r} has no value; set it in a file or as {key}=...")
+        raise UserError(f"Option {shown(key)} has no value; set it in a file or as {one_line(key, 100)}=...")
     return Composed(cast(Config, OmegaConf.to_object(config)), origins)
 
 
@@ -244,13 +233,13 @@ def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
     for word in words:
         key, equals, text = word.partition("=")
         if not equals or not key:
-            raise UserError(f"{word!r} is not an override; write key=value, for example optim.lr=1e-3.")
+            raise UserError(f"{shown(word)} is not an override; write key=value, for example optim.lr=1e-3.")
         *parents, leaf = key.split(".")
         node = tree
         for parent in parents:
             node = node.setdefault(parent, {})
             if not isinstance(node, dict):
-                raise UserError(f"Override {word!r} contradicts another one on the command line.")
+                raise UserError(f"Override {shown(word)} contradicts another one on the command line.")
         node[leaf] = text if _is_text(key) and text != "null" else parse_value(text)
     return tree
 
@@ -337,29 +326,32 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 def _set(config: DictConfig, key: str, value: Any, origin: str) -> None:
     if key.startswith(f"{KWARGS}."):
-        OmegaConf.update(config, key, value, force_add=True)
+        try:
+            check_values(value)
+            OmegaConf.update(config, key, value, force_add=True)
+        except (OmegaConfBaseException, ValueError, TypeError, RecursionError) as error:
+            raise UserError(f"Option {shown(key)} ({origin}) cannot be {shown(value)}: {one_line(error)}.") from None
         return
     if key == KWARGS and isinstance(value, Mapping):
         return
     if key not in option_keys():
-        raise UserError(f"Unknown option {key!r} ({origin}).{_nearest_key(key)}")
+        raise UserError(f"Unknown option {shown(key)} ({origin}).{_nearest_key(key)}")
     kind = _type_name(option_keys()[key])
     if _is_text(key) and isinstance(value, int) and not isinstance(value, bool):
         value = str(value)  # YAML reads `precision: 16` as a number
     try:
         if _is_text(key) and isinstance(value, bool | float):
             raise ValueError
+        check_values(value)
         OmegaConf.update(config, key, value)
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError
     except (OmegaConfBaseException, ValueError):
         choices = _choices(option_keys()[key])
-        guess = nearest(str(value), choices) if choices else ""
-        raise UserError(f"Option {key!r} takes {kind}, not {value!r} ({origin}).{guess}") from None
+        guess = nearest(one_line(value), choices) if choices else ""
+        raise UserError(f"Option {key!r} takes {kind}, not {shown(value)} ({origin}).{guess}") from None
     low, high = (option_keys()[key].metadata.get(bound) for bound in ("low", "high"))
     if isinstance(value, int | float) and low is not None and high is not None and not low <= value <= high:
         bounds = f"at least {low}" if high == math.inf else f"between {low} and {high}"
-        raise UserError(f"Option {key!r} must be {bounds}, not {value!r} ({origin}).")
+        raise UserError(f"Option {key!r} must be {bounds}, not {shown(value)} ({origin}).")
 
 
 def _is_text(key: str) -> bool:

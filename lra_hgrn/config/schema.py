@@ -107,12 +107,25 @@ class TrainConfig:
         False, "With compile, on a GPU, for inputs of one length: record the step as CUDA graphs and replay them."
     )
     accelerator: Literal["auto", "cpu", "gpu"] = option("auto", "Device; auto: the GPU if there is one.")
+    devices: int = option(
+        1, "Processes that share each batch (DDP): one for each GPU, or that many on the CPU.", "processes", low=1
+    )
     resident: bool = option(
         True,
         "Hold the whole task on the GPU and cut batches there, if it takes less than a quarter of its free memory.",
     )
     threads: int = option(0, "CPU threads; 0: torch's default, within what a container grants.", low=0)
     deterministic: bool = option(False, "Refuse operations that are not reproducible bit for bit.")
+    on_explosion: Literal["note", "stop"] = option(
+        "note", "What becomes of a run whose gradient explodes: noted in its record, or stopped."
+    )
+    explosion: float = option(
+        100.0, "Norm of the gradient that is an explosion, over that of the first windows of log_every steps.", low=1
+    )
+    on_plateau: Literal["note", "stop"] = option(
+        "note", "What becomes of a run whose training loss stays at that of guessing: noted, or stopped."
+    )
+    plateau_epochs: int = option(3, "Epochs in turn that are a plateau.", "epochs", low=1)
     checkpoint_minutes: float = option(10.0, "Time between checkpoints inside an epoch.", "minutes", low=0)
     log_every: int = option(50, "Steps in one row of metrics.csv.", "steps", low=1)
     tracker: Literal["none", "tensorboard", "wandb", "mlflow"] = option(

@@ -44,7 +44,7 @@ class Trained:
         part = Split(whole.tokens, whole.offsets, whole.labels[samples], whole.documents(samples).T)
         size = batch_size or self.task.eval_batch_size or self.task.batch_size
         for batch in BatchLoader(part, self.task.spec, size, shuffle=False, device=self.task.device):
-            yield Batch(*(tensor.to(self.device) for tensor in batch))
+            yield batch.to(self.device)
 
 
 def load_trained(directory: Path, checkpoint: str, data_dir: Path | None, reporter: Reporter) -> Trained:

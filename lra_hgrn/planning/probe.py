@@ -101,6 +101,6 @@ def _batches(config: Config, size: int, device: torch.device, prepared: bool) ->
         task.setup()
         while True:
             for batch in task.train_dataloader():
-                yield Batch(*(tensor.to(device) for tensor in batch))
+                yield batch.to(device)
     while True:
         yield synthetic_batch(task.spec, size, device)

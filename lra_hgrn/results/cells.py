@@ -1,5 +1,6 @@
 """Cells of a suite: the runs of one model on one task at one scale, one for each seed."""
 
+import dataclasses
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -14,6 +15,8 @@ from lra_hgrn.results.stats import Summary, summarise
 _WORDS: dict[Status, str] = {
     "stopped": "stopped early",
     "diverged": "diverged",
+    "exploded": "exploded",
+    "plateau": "stayed on a plateau",
     "chance": "at chance",
     "failed": "failed",
 }
@@ -49,7 +52,7 @@ class Cell:
     def counted(self) -> list[Record]:
         """Records of the seeds that count, all of them with scores.
 
-        Seeds at chance and seeds stopped early count; seeds that diverged or failed have no accuracy.
+        Seeds at chance and seeds stopped early count; seeds that were spoilt or failed have no accuracy.
         """
         counted = [r for r in self.records if r.status in ("finished", "chance", "stopped")]
         return [record for record in counted if record.scores is not None]
@@ -93,8 +96,8 @@ class Cell:
 
 
 def comparable_speed(one: Device, other: Device) -> bool:
-    """Whether speeds on two devices may be divided: the same device, precision and threads, any scan backend."""
-    return (one.name, one.precision, one.threads) == (other.name, other.precision, other.threads)
+    """Whether speeds on two devices may be divided: equal but for the scan's backend."""
+    return dataclasses.replace(one, backend=other.backend) == other
 
 
 def collect(keys: Sequence[Key], records: Iterable[Record]) -> tuple[list[Cell], list[Record]]:

@@ -116,6 +116,7 @@ def description(record: Record, folder: Path) -> list[tuple[str, str]]:
         ("speed", _speed(record) if speed else MISSING),
         ("peak memory", f"{binary(memory.peak_bytes)} ({memory.counts})" if memory else MISSING),
         ("device", describe(record.device)),
+        *(("noticed", f"{incident.kind}: {incident.message}") for incident in record.incidents),
         ("versions", ", ".join(f"{name} {version}" for name, version in record.versions.items())),
         ("commit", record.git_commit or MISSING),
         ("started", f"{record.started}, {record.wall_seconds:,.1f} s in all"),

@@ -11,26 +11,36 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal
 
 import numpy as np
 
 from lra_hgrn.errors import UserError
-from lra_hgrn.results.decode import decode
+from lra_hgrn.results.decode import decode, load
 from lra_hgrn.results.files import write_whole
 from lra_hgrn.results.stats import wilson
+from lra_tasks.errors import one_line, shown
 
-SCHEMA = 2
+SCHEMA = 3
 FILE = "record.json"
 
 # UPGRADES[n] turns the dictionary of a version n record into one of version n + 1.
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     1: lambda record: {**record, "source": "generated"},  # there was no other
+    # Nobody watched the numbers, and there was one process.
+    2: lambda record: {**record, "incidents": [], "device": _with_processes(record.get("device"))},
 }
 
-FINAL = ("finished", "chance", "diverged")  # more training cannot change these
-Status = Literal["finished", "stopped", "diverged", "chance", "failed"]
+# Ended before its time, by numbers that went wrong: a seed without an accuracy.
+SPOILT = ("diverged", "exploded", "plateau")
+FINAL = ("finished", "chance", *SPOILT)  # more training cannot change these
+Status = Literal["finished", "stopped", "diverged", "exploded", "plateau", "chance", "failed"]
+Kind = Literal["gradient", "plateau", "checkpoint", "processes"]
+
+
+def _with_processes(device: Any) -> Any:
+    return {**device, "processes": 1} if isinstance(device, dict) else device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +104,17 @@ class Device:
     name: str
     backend: str  # of hgrn_kernels
     precision: str
-    threads: int
+    threads: int  # of each process
+    processes: int = 1  # that shared each batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Incident:
+    """Something that went wrong along the way and did not have to end the run."""
+
+    kind: Kind  # gradient exploded, plateau at chance, checkpoint damaged, another number of processes
+    step: int  # at which it was noticed
+    message: str  # one sentence for people
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +169,7 @@ class Record:
     git_commit: str | None  # with "+dirty" where the checkout had changes
     started: str  # ISO 8601, UTC
     wall_seconds: float
+    incidents: list[Incident]
     lower_bounds: list[LowerBound] | None
 
     def __post_init__(self) -> None:
@@ -182,8 +203,17 @@ def _upgraded(data: Any) -> dict[str, Any]:
     return data
 
 
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a JSON number")
+def _plausible(record: Record) -> Record:
+    """Refuse what no run writes and what reads records relies on; files may come from anyone."""
+    name, speed = PurePath(record.run), record.throughput
+    if name.is_absolute() or ".." in name.parts:
+        raise ValueError(f"run is {record.run!r}, which leads out of the folder of the runs")
+    if speed is not None and min(speed.samples_per_second, speed.tokens_per_second, speed.median_step_seconds) <= 0:
+        raise ValueError("throughput is not positive")
+    for key, kind in (("stands_for", str), ("tuning", dict)):
+        if not isinstance(record.config.get(key), kind | None):
+            raise ValueError(f"config.{key} is {shown(record.config[key])}")
+    return record
 
 
 def load_record(path: Path) -> Record:
@@ -193,19 +223,14 @@ def load_record(path: Path) -> Record:
         UserError: naming the file and what is wrong with it.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        return _plausible(decode(Record, _upgraded(load(path))))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: give the {FILE} of a run.") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise UserError(f"{path} cannot be read: {error}.") from error
-    try:
-        return decode(Record, _upgraded(json.loads(text, parse_constant=_refuse_constant)))
-    except RecursionError:
-        raise UserError(f"{path} is not a valid record: it is nested too deep.") from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} is not JSON ({error}): run the cell again or delete the file.") from error
     except ValueError as error:
-        raise UserError(f"{path} is not a valid record: {error}.") from error
+        reason = one_line(error)
+        raise UserError(f"{path} is not a valid record: {reason}; run the cell again, or delete it.") from error
 
 
 def find_records(folder: Path) -> tuple[list[tuple[Path, Record]], list[str]]:

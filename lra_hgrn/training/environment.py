@@ -15,6 +15,7 @@ import torch
 
 from hgrn_kernels import backend_for
 from lra_hgrn.errors import UserError
+from lra_hgrn.training.processes import Place
 
 PACKAGES = ("lra-hgrn", "torch", "triton", "lightning", "torchmetrics", "numba", "numpy", "omegaconf")
 
@@ -59,15 +60,24 @@ def device_name(device: torch.device) -> str:
     return f"{model}, {os.cpu_count()} cores"
 
 
-def compute_device(accelerator: str) -> torch.device:
+def compute_device(accelerator: str, place: Place | None = None) -> torch.device:
     """Return the device that ``train.accelerator`` asks for: "auto", "cpu" or "gpu".
 
+    Args:
+        place: of one of several processes, each of which gets a GPU of its own.
+
     Raises:
-        UserError: there is no GPU.
+        UserError: there is no GPU, or fewer than processes.
     """
     gpu = torch.cuda.is_available() if accelerator == "auto" else accelerator == "gpu"
     if gpu and not torch.cuda.is_available():
         raise UserError("train.accelerator=gpu, but torch sees no GPU here; use train.accelerator=cpu.")
+    if gpu and place is not None and place.world_size > 1:
+        if place.local_size > torch.cuda.device_count():
+            raise UserError(
+                f"train.devices={place.local_size}, but torch sees {torch.cuda.device_count()} GPUs here: lower it."
+            )
+        torch.cuda.set_device(place.local_rank)
     return torch.device("cuda", torch.cuda.current_device()) if gpu else torch.device("cpu")
 
 
@@ -83,13 +93,15 @@ def kernel_backend(device: torch.device) -> str:
         raise UserError(str(error)) from None
 
 
-def thread_count(wanted: int) -> int:
+def thread_count(wanted: int, processes: int = 1) -> int:
     """Return the number of CPU threads for ``train.threads``: what is wanted, or torch's number where that is 0.
+
+    Several processes on one machine divide the latter among them.
 
     The latter never goes beyond the cores' time that the process's container is granted, of which torch knows nothing:
     threads that are paused in turns hold each other up.
     """
-    return wanted or max(1, round(min(torch.get_num_threads(), _cpu_quota(Path("/sys/fs/cgroup")))))
+    return wanted or max(1, round(min(torch.get_num_threads(), _cpu_quota(Path("/sys/fs/cgroup"))) / processes))
 
 
 def _cpu_quota(groups: Path) -> float:

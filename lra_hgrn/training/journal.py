@@ -1,7 +1,7 @@
-"""Callback that writes metrics.csv and tells the tracker, measures training speed and notices divergence."""
+"""Callback that writes metrics.csv and tells the tracker and `Health`, and measures training speed."""
 
 import csv
-import math
+import io
 import os
 import time
 from pathlib import Path
@@ -11,27 +11,27 @@ from typing import Any
 import lightning as L
 import torch
 
-from lra_hgrn.results.files import COLUMNS, METRICS
+from lra_hgrn.results.files import COLUMNS, METRICS, write_whole
 from lra_hgrn.results.record import Throughput
+from lra_hgrn.training import processes
+from lra_hgrn.training.health import Health
 from lra_hgrn.training.module import Classification
 from lra_hgrn.training.trackers import Tracker
 
 
-class Diverged(Exception):
-    """The training loss is no longer a finite number."""
-
-
 class Journal(L.Callback):
-    """Log a row every ``log_every`` steps and one a validation; keep the duration of each window of steps.
+    """Log a row every ``log_every`` steps and one a validation, in the first process; time each window of steps.
 
     A window ends where a row is written, which is where the host waits for the device: between two rows nothing
     synchronises. Validation, the checkpoints after it and the first window after a start are outside the measurement.
     """
 
-    def __init__(self, directory: Path, log_every: int, tracker: Tracker) -> None:
+    def __init__(self, directory: Path, log_every: int, tracker: Tracker, health: Health, writes: bool = True) -> None:
         self.path = directory / METRICS
         self.log_every = log_every
         self.tracker = tracker
+        self.health = health
+        self.writes = writes
         self.windows: list[list[float]] = []  # [steps, seconds, samples, tokens]
         self.first_step: float | None = None
         self.elapsed = 0.0  # of earlier sessions of this run
@@ -53,18 +53,27 @@ class Journal(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Drop the rows that a killed session wrote after its last checkpoint, or start a new file."""
-        rows: list[dict[str, str]] = []
-        if trainer.global_step and self.path.is_file():
-            with self.path.open(newline="") as file:
-                rows = [row for row in csv.DictReader(file) if int(row["step"]) <= trainer.global_step]
-        temporary = self.path.with_suffix(".tmp")
-        with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(rows)
-        os.replace(temporary, self.path)
+        if self.writes:
+            rows = self._rows(trainer.global_step) if trainer.global_step else []
+            text = io.StringIO(newline="")
+            csv.writer(text).writerows([COLUMNS, *rows])
+            write_whole(self.path, text.getvalue())
         self._warm = False
         self._open_window()
+
+    def _rows(self, step: int) -> list[list[str]]:
+        """Return the rows up to a step; what cannot be read is behind it, since `sync` comes before a checkpoint."""
+        if not self.path.is_file():
+            return []
+        with self.path.open(newline="") as file:
+            rows = [row for row in csv.reader(file) if len(row) == len(COLUMNS) and row[0].isdecimal()]
+        return [row for row in rows if int(row[0]) <= step]
+
+    def sync(self) -> None:
+        """Wait until the rows so far are on the disk."""
+        if self.writes:
+            with self.path.open("ab") as file:
+                os.fsync(file.fileno())
 
     # -- windows
 
@@ -74,10 +83,10 @@ class Journal(L.Callback):
 
     def _close_window(self) -> None:
         if self._steps:
-            tokens = int(self._tokens)  # waits for the device
+            samples, tokens = processes.total([self._samples, int(self._tokens)])  # waits for the device
             seconds = self._busy + time.perf_counter() - self._since
             if self._warm:
-                self.windows.append([self._steps, seconds, self._samples, tokens])
+                self.windows.append([self._steps, seconds, samples, tokens])
             self._warm = True
         self._open_window()
 
@@ -96,10 +105,9 @@ class Journal(L.Callback):
             self.first_step = time.perf_counter() - self._since
         if trainer.global_step % self.log_every == 0 or trainer.is_last_batch:
             self._close_window()
-            loss, accuracy = pl_module.train_metrics.pop()
-            self._write(trainer, "train", loss, accuracy)
-            if not math.isfinite(loss):
-                raise Diverged(f"The training loss was {loss} at step {trainer.global_step}.")
+            seen, gradient = pl_module.train_metrics.pop(), pl_module.pop_gradient()
+            self._write(trainer, "train", seen.loss, seen.accuracy)
+            self.health.see(trainer.global_step, seen.loss, seen.samples, gradient)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._busy += time.perf_counter() - self._since
@@ -112,6 +120,8 @@ class Journal(L.Callback):
         self._write(trainer, "val", loss, accuracy)
 
     def _write(self, trainer: L.Trainer, split: str, loss: float, accuracy: float) -> None:
+        if not self.writes:
+            return
         lr, seconds = trainer.optimizers[0].param_groups[0]["lr"], self.seconds()
         row = (trainer.global_step, trainer.current_epoch, split, f"{loss:.6g}", f"{accuracy:.6g}", f"{lr:.6g}")
         with self.path.open("a", newline="") as file:

@@ -1,9 +1,11 @@
 """The LightningModule: loss, metrics and optimiser around a sequence classifier."""
 
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import lightning as L
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
@@ -11,8 +13,17 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from lra_hgrn.config import Config, plain
 from lra_hgrn.models.precision import autocast
+from lra_hgrn.training import processes
 from lra_hgrn.training.optim import build_optimizer, build_schedule, schedule_end
 from lra_tasks.loader import Batch
+
+
+class Seen(NamedTuple):
+    """What metrics say of the samples of a split since they were last popped, over all processes."""
+
+    loss: float
+    accuracy: float
+    samples: int
 
 
 class SplitMetrics(nn.Module):
@@ -30,12 +41,27 @@ class SplitMetrics(nn.Module):
         self.loss.update(loss.detach().expand(len(labels)))
         self.accuracy.update(logits.detach(), labels)
 
-    def pop(self) -> tuple[float, float]:
-        """Return loss and accuracy since the last call, and start anew. Synchronises with the device."""
-        values = float(self.loss.compute()), float(self.accuracy.compute())
+    def pop(self) -> Seen:
+        """Return what was seen since the last call, and start anew. Synchronises with the device and all processes."""
+        (samples,) = processes.total([int(self.loss.weight)])
+        seen = Seen(float(self.loss.compute()), float(self.accuracy.compute()), samples)
+        self.reset()
+        return seen
+
+    def reset(self) -> None:
+        """Forget what was seen."""
         self.loss.reset()
         self.accuracy.reset()
-        return values
+
+    def gather(self) -> None:
+        """Let the first of several processes, which writes checkpoints, have seen what all of them have."""
+        if processes.world_size() == 1:
+            return
+        for metric in (self.loss, self.accuracy):
+            for name, value in metric.metric_state.items():
+                assert isinstance(value, Tensor)
+                dist.all_reduce(value)
+                setattr(metric, name, value if dist.get_rank() == 0 else torch.zeros_like(value))
 
 
 class Classification(L.LightningModule):
@@ -51,25 +77,38 @@ class Classification(L.LightningModule):
         self.schedule_end = schedule_end(config.optim, total_steps)
         self.train_metrics = SplitMetrics(n_classes, persistent=True)
         self.val_metrics = SplitMetrics(n_classes, persistent=False)
+        self.largest_gradient: Tensor  # norm, since the last `pop_gradient`
+        self.register_buffer("largest_gradient", torch.zeros(()))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        return self._step(batch, self.train_metrics)
+        weight = self.trainer.train_dataloader.weight if processes.world_size() > 1 else 1.0  # type: ignore[union-attr]
+        return self._step(batch, self.train_metrics, weight)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._step(batch, self.val_metrics)
 
-    def _step(self, batch: Batch, metrics: SplitMetrics) -> Tensor:
+    def _step(self, batch: Batch, metrics: SplitMetrics, weight: float = 1.0) -> Tensor:
         logits = self.net(batch.inputs, batch.lengths)
         loss = F.cross_entropy(logits.float(), batch.labels)
-        metrics.update(loss, logits, batch.labels)
-        return loss
+        if weight:
+            metrics.update(loss, logits, batch.labels)
+        return loss if weight == 1 else loss * weight
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         # Lightning's own refuses fused optimisers under autocast, also where no scaler is at work.
+        gradients = [p.grad for p in self.net.parameters() if p.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
         if gradient_clip_val:
-            nn.utils.clip_grad_norm_(self.net.parameters(), gradient_clip_val)
+            nn.utils.clip_grads_with_norm_(self.net.parameters(), gradient_clip_val, norm)
+        torch.maximum(self.largest_gradient, norm, out=self.largest_gradient)
+
+    def pop_gradient(self) -> float:
+        """Return the largest norm of the gradient, before clipping, since the last call. Waits for the device."""
+        largest = float(self.largest_gradient)
+        self.largest_gradient.zero_()
+        return largest
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["lra_config"] = plain(self.config)  # a checkpoint says by itself what it is of
@@ -89,7 +128,10 @@ class Predicted(NamedTuple):
 
 @torch.inference_mode()
 def predict(module: Classification, loader: Any, precision: str, progress: Any = None) -> Predicted:
-    """Predict every sample of a loader, in its order, on the module's device."""
+    """Predict every sample of a loader, in its order, on the module's device.
+
+    Several processes predict their share of each batch, and each of them is given all.
+    """
     training = module.training
     module.eval()
     classes, confidences = [], []
@@ -104,4 +146,10 @@ def predict(module: Classification, loader: Any, precision: str, progress: Any =
         if progress is not None:
             progress(done, len(loader))
     module.train(training)
-    return Predicted(torch.cat(classes), torch.cat(confidences))
+    return Predicted(*(_in_order(processes.gathered(parts)) for parts in (classes, confidences)))
+
+
+def _in_order(parts: list[list[Tensor]]) -> Tensor:
+    """Join what each process has of each batch; one that had no share of the last batch has one part less."""
+    batches = zip_longest(*parts, fillvalue=torch.empty(0))
+    return torch.cat([part for batch in batches for part in batch if len(part)])

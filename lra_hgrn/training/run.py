@@ -1,50 +1,56 @@
 """Train one cell from its configuration to its record."""
 
+import contextlib
 import logging
+import sys
 import time
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.strategies import DDPStrategy
 from omegaconf import OmegaConf
+from torch.nn.parallel import DistributedDataParallel
 
-from lra_hgrn.config import Config, from_plain, identity, plain
-from lra_hgrn.config.compose import read_yaml
-from lra_hgrn.errors import UserError
+from lra_hgrn.config import Config, identity, plain
+from lra_hgrn.errors import Stopped, UserError
 from lra_hgrn.models import SequenceClassifier, build_classifier
-from lra_hgrn.progress import Reporter
+from lra_hgrn.models.norm import synchronise_batch_norm
+from lra_hgrn.progress import Reporter, Silent
 from lra_hgrn.results.files import CONFIG, write_whole
-from lra_hgrn.results.predictions import make_predictions
-from lra_hgrn.results.record import (
-    FILE,
-    FINAL,
-    Device,
-    Memory,
-    Record,
-    Score,
-    Scores,
-    Status,
-    load_record,
-    lower_bounds,
-)
+from lra_hgrn.results.record import FILE, Device, Incident, Memory, Record, Status, load_record, lower_bounds
 from lra_hgrn.results.stats import above_chance
-from lra_hgrn.training import environment
-from lra_hgrn.training.checkpoints import BEST, LAST, AtomicCheckpointIO, Checkpoints, Stopped, load_checkpoint
+from lra_hgrn.training import environment, processes
+from lra_hgrn.training.checkpoints import AtomicCheckpointIO, newest_checkpoint
 from lra_hgrn.training.compiling import compile_network
 from lra_hgrn.training.data import build_task
-from lra_hgrn.training.journal import Diverged, Journal
-from lra_hgrn.training.module import Classification, Predicted, predict
+from lra_hgrn.training.folder import ended, opened
+from lra_hgrn.training.health import Health, Spoilt, guessing_loss
+from lra_hgrn.training.journal import Journal
+from lra_hgrn.training.module import Classification
+from lra_hgrn.training.processes import Place
 from lra_hgrn.training.profile import Profile
 from lra_hgrn.training.progress import TrainingProgress
+from lra_hgrn.training.ranks import Mode, Ranks
+from lra_hgrn.training.saving import Checkpoints
+from lra_hgrn.training.scoring import Tested, score
+from lra_hgrn.training.stopping import Stopping
 from lra_hgrn.training.trackers import Tracker, check_installed
 from lra_tasks import LRATask
 
 PRECISIONS: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+# DDP copies no buffers at each step: those of batch norm agree, and in evaluation one process may have a batch less.
+_BUFFERS = ("forward_sync_buffers", "broadcast_buffers")  # its name since torch 2.13, and before
+_STILL: dict[str, Any] = {
+    next(name for name in _BUFFERS if name in signature(DistributedDataParallel).parameters): False
+}
 
 
 def train(config: Config, directory: Path, *, resume: bool = False) -> Record:
@@ -53,29 +59,32 @@ def train(config: Config, directory: Path, *, resume: bool = False) -> Record:
     Args:
         config: the cell.
         directory: the run's folder, made if missing.
-        resume: go on from ``last.ckpt``; a finished run returns its record.
+        resume: go on from the newest checkpoint; a finished run returns its record.
 
     Raises:
+        Busy: another process is at work in the folder.
         UserError: the folder holds another run, or the configuration cannot be built.
+        Stopped: SIGINT or SIGTERM came before training began; later ones end in a record that says so.
     """
     check_installed(config.train.tracker)
-    record = _open_directory(config, directory, resume)
-    if record is not None:
-        return record
-    try:
-        with Reporter(directory, f"{config.model.name} on {config.task.name}") as reporter:
-            return _Run(config, directory, reporter).execute()
-    except OSError as error:
-        raise UserError(
-            f"The run stopped: {error}. Its last checkpoint is whole: mend this and add --resume."
-        ) from error
+    given = processes.place_from_environment(config.train.devices)
+    if given is not None and not given.first:
+        record = ended(config, directory)
+        if record is None:
+            join(config, directory, "execute")
+        return record or load_record(directory / FILE)
+    with opened(config, directory, resume) as record:
+        if record is not None:
+            return record
+        with _sentences(directory), Reporter(directory, f"{config.model.name} on {config.task.name}") as reporter:
+            return _first(config, directory, reporter, given, "execute")
 
 
 @dataclass(frozen=True)
 class Validation:
     """How training ended, and the best validation of the run."""
 
-    status: Status  # "finished", "stopped" or "diverged"
+    status: Status  # "finished", "stopped", or what spoilt it
     message: str
     accuracy: float | None  # of the validation split; None if training never came to validate
     step: int | None  # of the checkpoint with that accuracy
@@ -88,42 +97,45 @@ def validate(config: Config, directory: Path, reporter: Reporter) -> Validation:
     The folder gets what `train` writes but a record and predictions; if it holds a part of the same run, that goes on.
 
     Raises:
-        UserError: as `train`.
+        Busy, UserError, Stopped: as `train`.
         OSError: the disk is full, or whatever else the system refuses; the last checkpoint is whole.
     """
     check_installed(config.train.tracker)
-    _open_directory(config, directory, resume=True)
-    return _Run(config, directory, reporter).validate()
+    with opened(config, directory, resume=True):
+        return _first(config, directory, reporter, None, "validate")
 
 
-def _open_directory(config: Config, directory: Path, resume: bool) -> Record | None:
-    """Make or check the run's folder; return the record if the run has ended already."""
+def join(config: Config, directory: Path, mode: Mode) -> None:
+    """Be one of the processes that share the batches of a run, but not the first, which writes and tells."""
+    place = processes.place_from_environment(config.train.devices)
+    assert place is not None
+    config.train.tracker, config.profile = "none", False
+    with Stopping() as stopping:
+        run = _Run(config, directory, Silent(), stopping, place)
+        getattr(run, mode)()
+    processes.leave()
+
+
+def _first(config: Config, directory: Path, reporter: Reporter, given: Place | None, mode: Mode) -> Any:
+    size = config.train.devices
+    place = given or Place(world_size=size, local_size=size)
+    with Stopping() as stopping:
+        run = _Run(config, directory, reporter, stopping, place)
+        run.begin()
+        with Ranks(config, directory, mode, 1 if given else size) as run.ranks:
+            return getattr(run, mode)()
+
+
+@contextlib.contextmanager
+def _sentences(directory: Path) -> Iterator[None]:
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        yield
     except OSError as error:
-        raise UserError(f"Cannot write to {directory}: {error.strerror}; choose another --output.") from None
-    if not (directory / CONFIG).is_file():
-        return None
-    if not resume:
-        raise UserError(f"{directory} holds a run already: add --resume to go on, or choose another --output.")
-    _check_same_cell(config, directory)
-    record = load_record(directory / FILE) if (directory / FILE).is_file() else None
-    return record if record is not None and record.status in FINAL else None
-
-
-def _check_same_cell(config: Config, directory: Path) -> None:
-    stored = from_plain(read_yaml(directory / CONFIG, str(directory / CONFIG)), str(directory / CONFIG))
-    if (identity(stored), stored.seed) == (identity(config), config.seed):
-        return
-    old, new = (OmegaConf.create(plain(item)) for item in (stored, config))
-    differing = [
-        f"{section}.{key} was {old[section][key]!r}, now {value!r}"
-        for section in ("task", "model", "optim", "train")
-        for key, value in new[section].items()
-        if old[section].get(key) != value
-    ]
-    reason = "; ".join(differing) or f"seed was {stored.seed}, now {config.seed}"
-    raise UserError(f"{directory} was started with other options ({reason}); choose another --output.")
+        if not directory.is_dir():
+            raise UserError(f"{directory} was removed during the run: the same command starts it anew.") from error
+        raise UserError(
+            f"The run stopped: {error}. Its last checkpoint is whole: mend this and add --resume."
+        ) from error
 
 
 @dataclass
@@ -133,31 +145,58 @@ class _Outcome:
 
 
 class _Run:
-    """One session of one run: everything that `train` needs along the way."""
+    """One session of one run in one of its processes: everything that `train` needs along the way."""
 
-    def __init__(self, config: Config, directory: Path, reporter: Reporter) -> None:
+    ranks: Ranks
+
+    def __init__(self, config: Config, directory: Path, reporter: Reporter, stopping: Stopping, place: Place) -> None:
         self.config, self.directory, self.reporter = config, directory, reporter
+        self.stopping, self.place = stopping, place
         self.started = time.time()
-        torch.set_num_threads(environment.thread_count(config.train.threads))
-        self.device = environment.compute_device(config.train.accelerator)
+        torch.set_num_threads(environment.thread_count(config.train.threads, place.local_size))
+        self.device = environment.compute_device(config.train.accelerator, place)
         self.backend = environment.kernel_backend(self.device)
         if self.device.type == "cpu":
             environment.keep_freed_memory()
         self.task = self._prepare_task()
+        self.newest = newest_checkpoint(directory)
+        self.incidents: list[Incident] = []
+        if self.newest.damaged:
+            self.incidents.append(Incident(kind="checkpoint", step=self.newest.step, message=self.newest.damaged))
+            if place.first:
+                print(f"lra: {self.newest.damaged}", file=sys.stderr, flush=True)
         # Everything random from here on follows from the seed; the data has a seed of its own.
         L.seed_everything(config.seed, verbose=False)
         self.net = build_classifier(self.task.spec, config.model)
+        if place.world_size > 1:
+            synchronise_batch_norm(self.net)
         compile_network(self.net, config.train, self.device, self.task.spec)
         self.total_steps = config.train.epochs * len(self.task.train_dataloader())
         self.module = Classification(self.net, self.task.spec.n_classes, config, self.total_steps)
-        last = directory / LAST
-        self.tracker = Tracker(config, directory, load_checkpoint(last)["global_step"] if last.is_file() else 0)
-        self.journal = Journal(directory, config.train.log_every, self.tracker)
-        self.checkpoints = Checkpoints(directory, config.train.checkpoint_minutes, self.journal)
+        self.tracker = Tracker(config, directory, self.newest.step)
+        guessing = guessing_loss(self.task.split("train").labels, self.task.spec.n_classes)
+        self.health = Health(config.train, guessing, self.incidents)
+        self.journal = Journal(directory, config.train.log_every, self.tracker, self.health, writes=place.first)
+        self.checkpoints = Checkpoints(
+            directory,
+            config.train.checkpoint_minutes,
+            self.journal,
+            stopping,
+            config.seed,
+            self.task.fingerprint,
+            self.incidents,
+        )
         self.profile = [Profile(directory, self.total_steps)] if config.profile else []
+        self.tested: Tested | None = None
 
     def _prepare_task(self) -> LRATask:
         task = build_task(self.config, self.device if self.device.type == "cuda" else None)
+        for size in (task.batch_size, task.eval_batch_size or task.batch_size):
+            if size < self.place.world_size:
+                raise UserError(
+                    f"A batch of {size} cannot be shared by {self.place.world_size} processes: raise train.batch_size "
+                    "or train.eval_batch_size, or lower train.devices."
+                )
         task.prepare_data(self._data_progress)
         task.setup("fit")
         return task
@@ -168,66 +207,72 @@ class _Run:
         else:
             self.reporter.update("data", done, total or 0)
 
+    def begin(self) -> None:
+        """Let the folder hold a run from here on: everything that a wrong option breaks has been built."""
+        write_whole(self.directory / CONFIG, OmegaConf.to_yaml(OmegaConf.create(plain(self.config))))
+
     def execute(self) -> Record:
-        """Train, test and write the record."""
-        self._begin()
-        status: Status = "failed"
-        try:
+        """Train, test and, in the first process, write the record."""
+        with self._tracked() as ended:
             record = self._train_and_test()
-            status = record.status
-        finally:
-            self.tracker.close(status)
+            ended.append(record.status)
         return record
 
     def validate(self) -> Validation:
         """Train and return the best validation."""
-        self._begin()
-        status: Status = "failed"
-        try:
+        with self._tracked() as ended:
             outcome = self._fit()
-            status = outcome.status
-        finally:
-            self.tracker.close(status)
+            ended.append(outcome.status)
         best = self.checkpoints.best or {}
         return Validation(
-            status, outcome.message, best.get("accuracy"), best.get("step"), round(self.journal.seconds(), 2)
+            outcome.status, outcome.message, best.get("accuracy"), best.get("step"), round(self.journal.seconds(), 2)
         )
 
-    def _begin(self) -> None:
-        # The folder counts as holding a run from here on: everything that a wrong option breaks has been built.
-        write_whole(self.directory / CONFIG, OmegaConf.to_yaml(OmegaConf.create(plain(self.config))))
+    @contextlib.contextmanager
+    def _tracked(self) -> Iterator[list[Status]]:
+        ended: list[Status] = []
+        try:
+            yield ended
+        finally:
+            self.tracker.close(ended[0] if ended else "failed")
 
     def _train_and_test(self) -> Record:
-        scores = None
         try:
             outcome = self._fit()
-            scores = self._test() if outcome.status == "finished" else None
+            if outcome.status == "finished":
+                outcome = self._test()
         except (UserError, OSError):
             raise
+        except Stopped:
+            outcome = _Outcome("stopped", "Stopped in the test; the same command with --resume goes on.")
         except Exception as error:
-            self._record(_Outcome("failed", f"{type(error).__name__}: {error}"), None).save(self.directory)
+            failure = self.ranks.failure() if self.place.first else None
+            self._write(_Outcome("failed", failure or f"{type(error).__name__}: {error}"))
+            if failure:
+                raise UserError(f"{failure} (see {self.directory}).") from error
             raise
-        if scores is not None and not above_chance(scores.best.correct, scores.best.total, self.chance):
-            outcome = _Outcome("chance", "Test accuracy is not above the share of the most frequent class.")
-        if scores is not None:
-            self.tracker.log_scores(scores)
-        record = self._record(outcome, scores)
-        record.save(self.directory)
-        return record
+        if self.tested is not None:
+            self.tracker.log_scores(self.tested.scores)
+        return self._write(outcome)
 
     def _fit(self) -> _Outcome:
-        training = self.config.train
-        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+        training, place = self.config.train, self.place
+        for name in ("lightning.pytorch", "lightning.fabric"):
+            logging.getLogger(name).setLevel(logging.WARNING)
         progress = TrainingProgress(self.reporter, self.total_steps, self.checkpoints.best_accuracy)
         trainer = L.Trainer(
             accelerator=self.device.type,
-            devices=1,
+            devices=place.local_size,
+            num_nodes=place.world_size // place.local_size,
+            strategy=DDPStrategy(**_STILL) if place.world_size > 1 else "auto",
+            use_distributed_sampler=False,
             precision=PRECISIONS[training.precision],
             max_epochs=training.epochs,
             gradient_clip_val=self.config.optim.clip or None,
             deterministic=training.deterministic,
-            callbacks=[self.journal, self.checkpoints, progress, *self.profile],
-            plugins=[AtomicCheckpointIO()],
+            callbacks=[self.journal, self.health, self.checkpoints, progress, *self.profile],
+            # Its environment by name, or Lightning would take a job of Slurm's for several processes.
+            plugins=[AtomicCheckpointIO(), LightningEnvironment()],
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -235,57 +280,35 @@ class _Run:
             num_sanity_val_steps=0,
             default_root_dir=self.directory,
         )
-        last = self.directory / LAST
         environment.reset_peak_memory(self.device)  # the peak counts training, not the preparation of the data
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), self.stopping.after_a_step():
                 # lightning 2.6 with torch 2.13, of lightning's own making
                 warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec", category=FutureWarning)
-                trainer.fit(
-                    self.module, datamodule=self.task, ckpt_path=last if last.is_file() else None, weights_only=True
-                )
-        except Diverged as error:
-            return _Outcome("diverged", str(error))
+                trainer.fit(self.module, datamodule=self.task, ckpt_path=self.newest.path, weights_only=True)
+        except Spoilt as error:
+            return _Outcome(error.status, str(error))
         except Stopped as error:
             return _Outcome("stopped", str(error))
         return _Outcome("finished")
 
-    def _test(self) -> Scores:
-        """Predict the test split once with the last and once with the best checkpoint."""
+    def _test(self) -> _Outcome:
         self.module.to(self.device)
-        loader = self.task.test_dataloader()
-        same = self.checkpoints.best == self.checkpoints.last
-        passes = 1 if same else 2
-        predicted = {"last": self._predict(loader, 0, passes)}
-        if same:
-            predicted["best"] = predicted["last"]
-        else:
-            self.module.load_state_dict(load_checkpoint(self.directory / BEST)["state_dict"])
-            predicted["best"] = self._predict(loader, 1, passes)
-        labels = self.task.split("test").labels
-        self.chance = float(np.bincount(labels).max() / len(labels))
-        make_predictions(
-            predicted["best"].classes,
-            predicted["last"].classes,
-            labels,
-            fingerprint=self.task.fingerprint,
-            n_classes=self.task.spec.n_classes,
-            confidence=predicted["best"].confidence,
-        ).save(self.directory)
-        return Scores(best=self._score("best", predicted, labels), last=self._score("last", predicted, labels))
+        self.tested = score(
+            self.module, self.task, self.checkpoints, self.directory, self.reporter, writes=self.place.first
+        )
+        best = self.tested.scores.best
+        if above_chance(best.correct, best.total, self.tested.chance):
+            return _Outcome("finished")
+        return _Outcome("chance", "Test accuracy is not above the share of the most frequent class.")
 
-    def _score(self, name: str, predicted: dict[str, Predicted], labels: np.ndarray) -> Score:
-        at = getattr(self.checkpoints, name)
-        correct = int((predicted[name].classes.numpy() == labels).sum())
-        return Score.of(correct, len(labels), val_accuracy=at["accuracy"], epoch=at["epoch"], step=at["step"])
+    def _write(self, outcome: _Outcome) -> Record:
+        record = self._record(outcome)
+        if self.place.first:
+            record.save(self.directory)
+        return record
 
-    def _predict(self, loader: Any, nth: int, passes: int) -> Predicted:
-        def progress(done: int, total: int) -> None:
-            self.reporter.update("test", nth * total + done, passes * total)
-
-        return predict(self.module, loader, self.config.train.precision, progress)
-
-    def _record(self, outcome: _Outcome, scores: Scores | None) -> Record:
+    def _record(self, outcome: _Outcome) -> Record:
         config, net = self.config, self.net
         bounds = net.lower_bounds() if isinstance(net, SequenceClassifier) else None
         if bounds is not None and not bounds.isfinite().all():
@@ -308,8 +331,8 @@ class _Run:
             seed=config.seed,
             config=plain(config),
             config_hash=identity(config),
-            scores=scores,
-            chance=self.chance if scores is not None else None,
+            scores=self.tested.scores if self.tested is not None else None,
+            chance=self.tested.chance if self.tested is not None else None,
             throughput=self.journal.throughput(config.train.compile),
             memory=Memory(
                 peak_bytes=environment.peak_memory(self.device),
@@ -320,11 +343,13 @@ class _Run:
                 backend=self.backend,
                 precision=config.train.precision,
                 threads=torch.get_num_threads(),
+                processes=self.place.world_size,
             ),
             versions=environment.versions(),
             git_commit=commit,
             started=datetime.fromtimestamp(self.started, UTC).isoformat(timespec="seconds"),
             wall_seconds=self.journal.seconds(),
+            incidents=self.incidents,
             lower_bounds=None if bounds is None else lower_bounds(bounds.detach().cpu().numpy()),
         )
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
-from lra_hgrn.errors import UserError
+from lra_hgrn.errors import Stopped, UserError
+from lra_hgrn.results.files import CHECKPOINTS
 from lra_hgrn.training import trackers
-from lra_hgrn.training.checkpoints import BEST, LAST
 from lra_hgrn.training.data import build_task
 from lra_hgrn.training.run import Validation, validate
 from lra_hgrn.tuning.display import Display
@@ -19,10 +19,6 @@ from lra_hgrn.tuning.study import Study, Trial, best_first, check_installed
 from lra_tasks import TaskError
 
 TRIALS = "trials"  # folder with one folder a trial
-
-
-class Stopped(Exception):
-    """The search was asked to stop; the trial at work has saved its state."""
 
 
 def tune(plan: Plan, directory: Path) -> list[Trial]:
@@ -41,7 +37,7 @@ def tune(plan: Plan, directory: Path) -> list[Trial]:
     Raises:
         UserError: Optuna is not installed, the task has no validation split of its own, the folder holds another
             search or one at work, or no trial finished.
-        Stopped: on SIGINT or SIGTERM in a trial.
+        Stopped: on SIGINT or SIGTERM in a trial, which has saved its state.
     """
     check_installed()
     trackers.check_installed(plan.base.train.tracker)
@@ -79,7 +75,7 @@ def _search(plan: Plan, directory: Path) -> list[Trial]:
             display.start(len(trials) + 1)
             trial = _run(plan, words, len(trials) + 1, folder, display)
             study.end(proposed, trial)
-            for name in (BEST, LAST):
+            for name in CHECKPOINTS:
                 (folder / name).unlink(missing_ok=True)
             trials.append(trial)
             write_study(plan, directory, trials)
@@ -92,7 +88,7 @@ def _run(plan: Plan, words: list[str], number: int, folder: Path, display: Displ
     """Train one trial; whatever it fails of but the disk is its result."""
     try:
         ended = validate(plan.config(words, plan.epochs), folder, display)
-    except OSError:
+    except (OSError, Stopped):
         raise
     except (UserError, TaskError) as error:
         ended = Validation("failed", str(error), None, None, 0.0)

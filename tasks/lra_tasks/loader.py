@@ -17,10 +17,14 @@ class Batch(NamedTuple):
     """B samples of N documents each: rows 0..B−1 are the first documents, rows B..2B−1 the second ones, if any."""
 
     # (N·B, L) int64 tokens or float32 values, padded with 0; (N·B, L, C) where a step has C values. L: steps of the
-    # longest document.
+    # longest document of the batch, over all processes.
     inputs: torch.Tensor
     lengths: torch.Tensor  # (N·B,) int64, steps before the padding
     labels: torch.Tensor  # (B,) int64
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return it with its tensors on a device."""
+        return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
 
 
 class BatchLoader:
@@ -31,8 +35,9 @@ class BatchLoader:
     batch.
 
     Several processes share each batch: every one takes a consecutive part of it, so that steps, epochs and states
-    are those of one process. In training, where the last batch has fewer samples than there are processes, those left
-    over take its first sample again; in evaluation they get no batch, and no sample is served twice.
+    are those of one process, and so is the padding. In training, where the last batch has fewer samples than there are
+    processes, those left over take its first sample again, with a `weight` of 0; in evaluation they get no batch, and
+    no sample is served twice.
 
     Args:
         split: the samples.
@@ -86,6 +91,8 @@ class BatchLoader:
         self.device = device
         self.rank = rank
         self.world_size = world_size
+        # What the mean over the samples last served counts in the mean over the processes, to give that over all.
+        self.weight = 1.0
         self._epoch = 0
         self._position = 0  # batches of this epoch that have been yielded
         self._resumed = False
@@ -104,7 +111,8 @@ class BatchLoader:
         for index in range(self._position, len(self)):
             step = order[index * self.batch_size : (index + 1) * self.batch_size]
             own = share(step, self.rank, self.world_size, fill=self.shuffle)
-            batch = self._collate(own, None if drawn is None else drawn[own])
+            batch = self._collate(own, self._longest(step), None if drawn is None else drawn[own])
+            self.weight = 0.0 if self.rank >= len(step) else len(own) * self.world_size / len(step)
             self._position = index + 1
             if self._position == len(self):  # a state taken at the last batch is the start of the next epoch
                 self._epoch, self._position = self._epoch + 1, 0
@@ -152,7 +160,12 @@ class BatchLoader:
             return None
         return epoch_variants(len(self.split), len(self.variants), seed=self.seed, epoch=self._epoch)
 
-    def _collate(self, samples: np.ndarray, drawn: np.ndarray | None) -> Batch:
+    def _longest(self, samples: np.ndarray) -> int:
+        """Return the steps of the longest document of some samples."""
+        documents = self.split.documents(samples)
+        return int((self.split.offsets[documents + 1] - self.split.offsets[documents]).max(initial=0))
+
+    def _collate(self, samples: np.ndarray, longest: int, drawn: np.ndarray | None) -> Batch:
         documents = self.split.documents(samples)
         if drawn is not None:
             drawn = np.tile(drawn, len(documents))  # the documents of a sample share its number
@@ -161,14 +174,14 @@ class BatchLoader:
         lengths = self.split.offsets[documents + 1] - starts
         labels = self.split.labels[samples]
         if self.device is None:
-            return self._from_store(starts, lengths, labels, drawn)
-        return self._on_device(starts, lengths, labels, drawn, self.device)
+            return self._from_store(starts, lengths, longest, labels, drawn)
+        return self._on_device(starts, lengths, longest, labels, drawn, self.device)
 
     def _from_store(
-        self, starts: np.ndarray, lengths: np.ndarray, labels: np.ndarray, drawn: np.ndarray | None
+        self, starts: np.ndarray, lengths: np.ndarray, longest: int, labels: np.ndarray, drawn: np.ndarray | None
     ) -> Batch:
         # numpy and not torch: so small a tensor is not worth waking torch's threads for.
-        tokens, longest = self.split.tokens, lengths.max(initial=0)
+        tokens = self.split.tokens
         padded = np.zeros((len(starts), longest, *tokens.shape[1:]), tokens.dtype)
         for row, start, length in zip(padded, starts.tolist(), lengths.tolist(), strict=True):
             row[:length] = tokens[start : start + length]
@@ -188,12 +201,13 @@ class BatchLoader:
         self,
         starts: np.ndarray,
         lengths: np.ndarray,
+        longest: int,
         labels: np.ndarray,
         drawn: np.ndarray | None,
         device: torch.device,
     ) -> Batch:
         """Cut the batch out of the resident tokens; the host knows every shape and never waits for the device."""
-        tokens, longest = resident_tensor(self.split.tokens, device), lengths.max(initial=0)
+        tokens = resident_tensor(self.split.tokens, device)
         parts = [starts, lengths, labels, *([] if drawn is None else [drawn])]
         numbers = torch.from_numpy(np.concatenate(parts))
         if device.type == "cuda":

@@ -48,6 +48,7 @@ def make_record(task="listops", model="HGRN", seed=1, correct=60, total=100, spe
         "git_commit": None,
         "started": "2026-01-02T10:00:00+00:00",
         "wall_seconds": 12.5,
+        "incidents": [],
         "lower_bounds": None,
     }
     return Record(**(fields | changes))

@@ -72,5 +72,6 @@ def make_record(config, run, labels, *, best, last):
         git_commit=None,
         started="2026-01-02T10:00:00+00:00",
         wall_seconds=12.5,
+        incidents=[],
         lower_bounds=None,
     )

@@ -1,20 +1,22 @@
 """Runs: exact resumption, what stops one, what a folder that holds one refuses."""
 
-import csv
+import math
 import os
+import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
+from outcomes import assert_same, outcome
 
-from lra_hgrn.config import from_plain, plain
-from lra_hgrn.errors import UserError
+from lra_hgrn.config import from_plain
+from lra_hgrn.errors import Busy, UserError
 from lra_hgrn.results.record import load_record
-from lra_hgrn.training.checkpoints import BEST, LAST, load_checkpoint
+from lra_hgrn.training.checkpoints import BEST, LAST, PREVIOUS, load_checkpoint
+from lra_hgrn.training.health import guessing_loss
 from lra_hgrn.training.module import Classification
 from lra_hgrn.training.run import train
 
@@ -36,25 +38,6 @@ def config(tmp_path, monkeypatch):
         return from_plain({**merged, **sections}, "test")
 
     return make
-
-
-def outcome(directory):
-    """Everything a run leaves behind that must not depend on interruptions."""
-    with (directory / "metrics.csv").open() as file:
-        metrics = [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
-    with np.load(directory / "predictions.npz") as file:
-        predictions = {key: file[key].tolist() for key in file}
-    scores = load_record(directory / "record.json").scores
-    weights = {name: load_checkpoint(directory / name)["state_dict"] for name in (BEST, LAST)}
-    return metrics, predictions, scores, weights
-
-
-def assert_same(one, other):
-    assert one[:3] == other[:3]
-    for name, state in one[3].items():
-        assert state.keys() == other[3][name].keys()
-        for key, tensor in state.items():
-            torch.testing.assert_close(tensor, other[3][name][key], rtol=0, atol=0, equal_nan=True)
 
 
 def interrupt_at(monkeypatch, steps):
@@ -82,34 +65,6 @@ def test_resume_is_exact(config, tmp_path, monkeypatch, steps):
     assert_same(outcome(tmp_path / "whole"), outcome(tmp_path / "parts"))
 
 
-def test_a_killed_run_resumes_exactly(config, tmp_path):
-    """SIGKILL in the middle of an epoch: the run goes on from the checkpoint of the step before."""
-    train(config(), tmp_path / "whole")
-    script = (
-        "import os, signal, sys\n"
-        "from pathlib import Path\n"
-        "from lra_hgrn.config import from_plain\n"
-        "from lra_hgrn.training.module import Classification\n"
-        "from lra_hgrn.training.run import train\n"
-        "step, original = 0, Classification.training_step\n"
-        "def training_step(self, batch, batch_idx):\n"
-        "    global step\n"
-        "    step += 1\n"
-        "    if step == 17:\n"
-        "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    return original(self, batch, batch_idx)\n"
-        "Classification.training_step = training_step\n"
-        f"train(from_plain({plain(config(train={'checkpoint_minutes': 0}))!r}, 'test'), Path(sys.argv[1]))\n"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(HERE)}
-    killed = subprocess.run([sys.executable, "-c", script, str(tmp_path / "parts")], env=environment, check=False)
-    assert killed.returncode == -signal.SIGKILL
-    assert not (tmp_path / "parts" / "record.json").exists()
-    assert load_checkpoint(tmp_path / "parts" / LAST)["global_step"] == 16
-    assert train(config(), tmp_path / "parts", resume=True).scores is not None
-    assert_same(outcome(tmp_path / "whole"), outcome(tmp_path / "parts"))
-
-
 def test_a_folder_that_holds_a_run(config, tmp_path):
     record = train(config(), tmp_path / "run")
     before = (tmp_path / "run" / "record.json").read_bytes()
@@ -134,12 +89,110 @@ def test_a_folder_that_holds_a_run(config, tmp_path):
     assert not (tmp_path / "run" / "progress.json").exists()
 
 
-def test_a_damaged_checkpoint_is_one_sentence(config, tmp_path, monkeypatch):
+def flip(path):
+    """Change bits in the middle of a file, where the weights are."""
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 500] = bytes(byte ^ 1 for byte in content[middle : middle + 500])
+    path.write_bytes(content)
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(config, tmp_path, monkeypatch, capsys):
+    train(config(), tmp_path / "whole")
+    interrupt_at(monkeypatch, {17})
+    assert train(config(), tmp_path / "parts").status == "stopped"
+    flip(tmp_path / "parts" / LAST)
+    record = train(config(), tmp_path / "parts", resume=True)
+    assert re.search(
+        r"last\.ckpt cannot be read .*: the run goes on from the one before, of step 10", capsys.readouterr()[1]
+    )
+    assert [(incident.kind, incident.step) for incident in record.incidents] == [("checkpoint", 10)]
+    whole, parts = outcome(tmp_path / "whole"), outcome(tmp_path / "parts")
+    parts[2]["incidents"] = []
+    assert_same(whole, parts)
+
+
+def test_a_damaged_first_checkpoint_begins_the_run_again(config, tmp_path, monkeypatch, capsys):
+    train(config(), tmp_path / "whole")
     interrupt_at(monkeypatch, {3})
-    assert train(config(), tmp_path / "run").status == "stopped"
-    last = tmp_path / "run" / LAST
+    train(config(), tmp_path / "parts")
+    last = tmp_path / "parts" / LAST
     last.write_bytes(last.read_bytes()[:1000])
-    with pytest.raises(UserError, match=r"last\.ckpt cannot be read .* delete it to start the run anew"):
+    train(config(), tmp_path / "parts", resume=True)
+    assert "cannot be read (File is not a zip file): the run begins again" in capsys.readouterr()[1]
+    assert outcome(tmp_path / "whole")[:2] == outcome(tmp_path / "parts")[:2]
+
+
+@pytest.mark.parametrize("damaged", [(LAST, PREVIOUS), (BEST,)])
+def test_what_no_other_checkpoint_holds_is_one_sentence(config, tmp_path, damaged):
+    train(config(), tmp_path / "run")
+    (tmp_path / "run" / "record.json").unlink()
+    for name in damaged:
+        flip(tmp_path / "run" / name)
+    with pytest.raises(UserError, match=rf"{damaged[-1]} cannot be read .*; delete it"):
+        train(config(), tmp_path / "run", resume=True)
+
+
+def test_a_stop_during_validation_or_the_test_loses_nothing(config, tmp_path, monkeypatch):
+    train(config(), tmp_path / "whole")
+    originals = {"validation_step": Classification.validation_step, "eval": Classification.eval}
+    left = {"validation_step": 1, "eval": 1}
+
+    def interrupted(name):
+        def method(self, *arguments):
+            tests = name == "validation_step" or (self.trainer.state.finished and not left["validation_step"])
+            if tests and left[name]:
+                left[name] -= 1
+                os.kill(os.getpid(), signal.SIGTERM)
+            return originals[name](self, *arguments)
+
+        return method
+
+    for name in originals:
+        monkeypatch.setattr(Classification, name, interrupted(name))
+    records = [train(config(), tmp_path / "parts", resume=True) for _ in range(3)]
+    assert [record.status for record in records] == ["stopped", "stopped", records[2].status]
+    assert "Stopped after step 10" in records[0].message
+    assert "Stopped in the test" in records[1].message
+    assert_same(outcome(tmp_path / "whole"), outcome(tmp_path / "parts"))
+
+
+def test_a_folder_at_work_is_left_to_its_process(config, tmp_path):
+    train(config(), tmp_path / "run")
+    before = sorted((path.name, path.read_bytes()) for path in (tmp_path / "run").iterdir())
+    with FileLock(tmp_path / "run" / ".lock"), pytest.raises(Busy, match="Another process is at work"):
+        train(config(), tmp_path / "run", resume=True)
+    assert sorted((path.name, path.read_bytes()) for path in (tmp_path / "run").iterdir()) == before
+
+
+def test_other_data_are_not_gone_on_with(config, tmp_path, monkeypatch):
+    interrupt_at(monkeypatch, {17})
+    assert train(config(), tmp_path / "run").status == "stopped"
+    monkeypatch.setattr("toy_task.Toy.build", lambda self, out: build_otherwise(self, out))
+    with pytest.raises(UserError, match=r"was started with other data \(fingerprint"):
+        train(config(task={"data_dir": str(tmp_path / "other")}), tmp_path / "run", resume=True)
+
+
+def build_otherwise(task, out):
+    for split, size in task.parameters.sizes.items():
+        for number in range(size):
+            out[split].append(np.full(3, 1 + number % 7, np.uint8), number % 2)
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"state_dict": {}}, {"global_step": "3"}])
+def test_a_checkpoint_of_something_else_is_refused(tmp_path, content):
+    torch.save(content, tmp_path / LAST)
+    with pytest.raises(UserError, match=r"cannot be read \(it holds no state of a run\)"):
+        load_checkpoint(tmp_path / LAST)
+
+
+def test_a_checkpoint_of_another_version_is_one_sentence(config, tmp_path, monkeypatch):
+    interrupt_at(monkeypatch, {3})
+    train(config(), tmp_path / "run")
+    content = load_checkpoint(tmp_path / "run" / LAST)
+    del content["lra_state"]["rng"]
+    torch.save(content, tmp_path / "run" / LAST)
+    with pytest.raises(UserError, match="are of another version"):
         train(config(), tmp_path / "run", resume=True)
 
 
@@ -159,6 +212,47 @@ def test_a_run_that_diverges_says_so(config, tmp_path):
     assert record.status == "diverged"
     assert record.scores is None
     assert "training loss was nan" in record.message
+
+
+def explode(monkeypatch, step):
+    """Multiply the loss of one step."""
+    original, count = Classification.training_step, [0]
+
+    def training_step(self, batch, batch_idx):
+        count[0] += 1
+        return original(self, batch, batch_idx) * (1e6 if count[0] == step else 1)
+
+    monkeypatch.setattr(Classification, "training_step", training_step)
+
+
+@pytest.mark.parametrize("policy", ["note", "stop"])
+def test_a_gradient_that_explodes(config, tmp_path, monkeypatch, policy):
+    explode(monkeypatch, 25)
+    options = {"log_every": 1, "on_explosion": policy}
+    record = train(config(train=options, model={"norm": "layer"}), tmp_path / "run")
+    assert record.status == "exploded" if policy == "stop" else record.scores is not None
+    said = record.message if policy == "stop" else record.incidents[0].message
+    assert re.fullmatch(r"The gradient's norm was .*e\+0\d up to step 25, and at the beginning .*\.", said)
+    assert [incident.kind for incident in record.incidents] == ([] if policy == "stop" else ["gradient"])
+    assert train(config(train=options, model={"norm": "layer"}), tmp_path / "run", resume=True) == record
+
+
+@pytest.mark.parametrize("policy", ["note", "stop"])
+def test_a_loss_that_stays_at_that_of_guessing(config, tmp_path, policy):
+    options = {"epochs": 4, "on_plateau": policy, "plateau_epochs": 2}
+    record = train(config(optim={"lr": 0.0}, train=options), tmp_path / "run")
+    message = "The training loss was that of guessing (0.673) for 2 epochs, up to step 20."
+    if policy == "stop":
+        assert (record.status, record.message, record.scores) == ("plateau", message, None)
+    else:
+        assert [(incident.kind, incident.step) for incident in record.incidents] == [("plateau", 20)]
+        assert record.incidents[0].message == message
+        assert record.status == "chance"
+
+
+def test_the_loss_of_guessing():
+    assert guessing_loss(np.arange(10), 10) == pytest.approx(math.log(10))
+    assert guessing_loss(np.array([0, 0, 0, 1]), 3) == pytest.approx(-0.75 * math.log(0.75) - 0.25 * math.log(0.25))
 
 
 def test_a_run_that_learns_nothing_is_at_chance(config, tmp_path):
@@ -187,10 +281,16 @@ def test_a_module_that_nobody_here_wrote(config, tmp_path):
     assert record.lower_bounds is None
 
 
-def test_the_same_seed_twice_and_another_seed(config, tmp_path):
-    for name in "ab":
-        train(config(train={"epochs": 1}), tmp_path / name)
-    train(config(train={"epochs": 1}, seed=2), tmp_path / "c")
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_the_same_seed_twice_and_another_seed(config, tmp_path, deterministic):
+    options = {"epochs": 1, "deterministic": deterministic}
+    try:
+        for name in "ab":
+            train(config(train=options), tmp_path / name)
+        assert torch.are_deterministic_algorithms_enabled() == deterministic
+        train(config(train=options, seed=2), tmp_path / "c")
+    finally:
+        torch.use_deterministic_algorithms(False)
     assert_same(outcome(tmp_path / "a"), outcome(tmp_path / "b"))
     assert outcome(tmp_path / "a")[0] != outcome(tmp_path / "c")[0]
 

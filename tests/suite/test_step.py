@@ -59,7 +59,7 @@ def test_the_loss_of_a_split_is_its_mean_over_samples():
     metrics = SplitMetrics(2, persistent=False)
     for loss, size in ((1.0, 3), (5.0, 1)):
         metrics.update(torch.tensor(loss), torch.eye(2)[[0] * size], torch.tensor([0] * size))
-    assert metrics.pop() == (2.0, 1.0)
+    assert metrics.pop() == (2.0, 1.0, 4)
 
 
 def test_updates_are_one_kernel_where_torch_has_one():

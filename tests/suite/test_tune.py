@@ -189,7 +189,7 @@ def interrupt_at(monkeypatch, step):
 
 def test_an_interrupted_search_ends_as_one_that_was_not(search, tmp_path, monkeypatch):
     """An epoch of 150 samples in batches of 32 has 5 steps: the third trial is stopped in its second one."""
-    from lra_hgrn.tuning.search import Stopped
+    from lra_hgrn.errors import Stopped
     from lra_tasks import LRATask
 
     def test_dataloader(self):

@@ -117,6 +117,18 @@ def test_processes_train_on_the_steps_of_one(world_size, buckets):
 
 
 @pytest.mark.parametrize("world_size", [2, 3, 4, 5])
+def test_weighted_means_are_the_mean_of_the_batch_and_padding_is_that_of_the_batch(world_size):
+    (one,) = loaders(1, shuffle=True)
+    several = loaders(world_size, shuffle=True)
+    for batch, *parts in zip(one, *several, strict=True):
+        assert {part.inputs.shape[1] for part in parts} == {batch.inputs.shape[1]}
+        means = [
+            loader.weight * part.labels.double().mean().item() for loader, part in zip(several, parts, strict=True)
+        ]
+        assert np.mean(means) == pytest.approx(batch.labels.double().mean().item())
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 4, 5])
 def test_processes_evaluate_every_sample_once(world_size):
     several = loaders(world_size, shuffle=False)
     for _ in range(2):

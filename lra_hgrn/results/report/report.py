@@ -74,6 +74,11 @@ def _shortcomings(suite: Sequence[Cell]) -> list[str]:
         for record in records
         if record.status != "finished"
     ]
+    found += [
+        f"{record.task} × {record.model}, seed {record.seed}: {incident.message}"
+        for record in records
+        for incident in record.incidents
+    ]
     small = _distinct(f"{record.task} ({record.scale})" for record in records if record.scale != "full")
     if small:
         found.append(f"Below the published size and not comparable with published figures: {', '.join(small)}.")

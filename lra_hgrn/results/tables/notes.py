@@ -7,7 +7,7 @@ from lra_hgrn.results.compare import Comparison
 from lra_hgrn.results.departures import is_decisive, sentence
 from lra_hgrn.results.gather import Results
 from lra_hgrn.results.published import Figure
-from lra_hgrn.results.record import Record
+from lra_hgrn.results.record import SPOILT, Record
 from lra_hgrn.results.stats import LEVEL
 from lra_hgrn.results.tables.table import count, describe, sentences
 
@@ -29,9 +29,9 @@ def of_cell(cell: Cell) -> list[str]:
 
 
 def counts(cell: Cell) -> tuple[int, int, int]:
-    """How many seeds were run, how many of them diverged or failed, and how many are at chance."""
+    """How many seeds were run, how many of them have no accuracy, and how many are at chance."""
     states = [record.status for record in cell.records]
-    return len(states), states.count("diverged") + states.count("failed"), states.count("chance")
+    return len(states), sum(state in (*SPOILT, "failed") for state in states), states.count("chance")
 
 
 def shortfall(cell: Cell) -> str | None:

@@ -6,12 +6,13 @@ from lra_hgrn.results.departures import codes
 from lra_hgrn.results.deviation import Deviation, deviate
 from lra_hgrn.results.gather import Results
 from lra_hgrn.results.published import Figure, load_published
+from lra_hgrn.results.record import SPOILT
 from lra_hgrn.results.tables.table import Rank
 
 
 def failed(cell: Cell) -> bool:
     """Whether a cell was run and no seed of it came above chance."""
-    return bool(cell.records) and all(record.status in ("chance", "diverged", "failed") for record in cell.records)
+    return bool(cell.records) and all(record.status in ("chance", *SPOILT, "failed") for record in cell.records)
 
 
 def ranks(results: Results) -> dict[tuple[str, str], Rank]:

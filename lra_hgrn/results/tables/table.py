@@ -76,7 +76,8 @@ class Table:
 
 def describe(device: Device) -> str:
     """Put a device in words."""
-    return f"{device.name} ({device.backend} backend, precision {device.precision}, {device.threads} threads)"
+    shared = f"{device.processes} processes, " if device.processes > 1 else ""
+    return f"{device.name} ({shared}{device.backend} backend, precision {device.precision}, {device.threads} threads)"
 
 
 def sentences(departures: Sequence[str]) -> str:
