@@ -71,6 +71,7 @@ class Figures(NamedTuple):
     registers: int
     stack_bytes: int
     spills: int
+    atomics: int  # read-modify-write operations on memory that several threads share
     instructions: float
 
 
@@ -141,11 +142,14 @@ def compile_for(specialisation: Specialisation, architecture: int) -> Figures:
         usage, code = (_disassemble(path, option) for option in ("-res-usage", "-sass"))
     registers, stack = (int(n) for n in re.search(r"REG:(\d+) STACK:(\d+)", usage).groups())  # type: ignore[union-attr]
     listing = [(int(a, 16), text) for a, text in re.findall(r"^\s+/\*([0-9a-f]{4,})\*/\s+(.*?);", code, re.MULTILINE)]
-    spills = sum(re.match(r"(@!?U?P\w+ )?(LDL|STL)\b", text) is not None for _, text in listing)
+    spills, atomics = (
+        sum(re.match(rf"(@!?U?P\w+ )?({words})\b", text) is not None for _, text in listing)
+        for words in ("LDL|STL", "ATOM|ATOMG|ATOMS|RED|REDG|REDS")
+    )
     first, last = _longest_loop(listing)
     rows = constants.get("CHUNK") or constants["TILE"]
     elements = rows * constants["BLOCK"] / (32 * dict(specialisation.options)["num_warps"])
-    return Figures(specialisation, architecture, registers, stack, spills, (last + 1 - first) / elements)
+    return Figures(specialisation, architecture, registers, stack, spills, atomics, (last + 1 - first) / elements)
 
 
 def _disassemble(path: Path, option: str) -> str:
