@@ -85,7 +85,10 @@ def export_runs(destination: Path, folders: Sequence[Path]) -> Moved:
     files = {f"{folder.name}/{name}": path for folder in ordered for name, path in sorted(run_files(folder).items())}
     content = _zipped(files) if destination.suffix == ".zip" else _tarred(files)
     if not os.path.lexists(destination):
-        write_whole(destination, content)
+        try:
+            write_whole(destination, content)
+        except OSError as error:
+            raise UserError(f"Cannot write {destination}: {error.strerror}; choose another DESTINATION.") from None
     elif not destination.is_file() or destination.read_bytes() != content:
         raise UserError(f"{destination} exists and holds something else: choose another name.")
     return Moved({folder.name: _size(folder) for folder in ordered}, [])

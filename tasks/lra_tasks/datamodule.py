@@ -3,7 +3,6 @@
 A task of your own is a subclass with a name, a card, named scales, a spec, and ``build``; see tasks/README.md.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -11,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import platformdirs
 import torch
 import torch.distributed as dist
 from lightning.pytorch import LightningDataModule
 
 from lra_tasks.card import Scale, TaskCard, TaskSpec
 from lra_tasks.errors import TaskError, nearest
+from lra_tasks.holdings import DOWNLOADS, data_folder
 from lra_tasks.loader import BatchLoader
 from lra_tasks.resident import fits
 from lra_tasks.store import Split, Store, prepare, recipe_hash
@@ -120,7 +119,7 @@ class LRATask(LightningDataModule):
         self.bucket_batches = bucket_batches
         self.augment = augment
         self.device = device
-        self.data_dir = Path(data_dir or os.environ.get("LRA_DATA") or platformdirs.user_cache_path("lra-tasks"))
+        self.data_dir = data_folder(data_dir)
         self.origin: Path | None = None  # of the original files; None: the card's archive
         self.download_progress: Callable[[int, int | None], None] | None = None
         self._store: Store | None = None
@@ -203,7 +202,7 @@ class LRATask(LightningDataModule):
     @property
     def downloads(self) -> Path:
         """Folder of downloaded archives."""
-        return self.data_dir / "downloads"
+        return self.data_dir / DOWNLOADS
 
     @property
     def fingerprint(self) -> str:
@@ -234,7 +233,7 @@ class LRATask(LightningDataModule):
 
         Raises:
             TaskError: the data folder cannot be written, the original files cannot be had, or they are not what the
-                card says.
+                card says; or what was prepared before is damaged.
         """
         if origin is not None and self.source not in ("official", "folder"):
             raise TaskError(
@@ -247,7 +246,9 @@ class LRATask(LightningDataModule):
         samples = partial(progress, "prepare") if progress is not None else None
         spec = self.spec
         layout = Layout(self.sizes, self.dtype, spec.n_classes, spec.documents, spec.step_shape)
-        prepare(self.folder, self._recipe(), layout, self.build, samples)
+        folder = self.folder
+        prepare(folder, self._recipe(), layout, self.build, samples)
+        Store.open(folder).check()
 
     def setup(self, stage: str | None = None) -> None:
         """Open the prepared task (all splits, whatever the stage).

@@ -20,11 +20,15 @@ from typing import Any
 
 import numpy as np
 
-from lra_tasks.errors import TaskError
+from lra_tasks.errors import TaskError, shown
+from lra_tasks.json_files import read_json
 from lra_tasks.lock import locked
+from lra_tasks.npy import map_array
 from lra_tasks.store_writer import Layout, Progress, StoreWriter
 
 FORMAT = 2  # of the folder; a change makes every older store unreadable
+
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError)  # of files, and of a meta.json of another shape
 
 
 @dataclass(frozen=True)
@@ -72,15 +76,17 @@ class Store:
 
     @classmethod
     def open(cls, folder: Path) -> "Store":
-        """Map a prepared store. Sizes are checked, content is not (see :meth:`verify`).
+        """Map a prepared store. Sizes and types are checked, content is not (see :meth:`check` and :meth:`verify`).
 
         Raises:
             TaskError: a file is missing, short, unreadable or of another version.
         """
         try:
-            meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+            meta = read_json(folder / "meta.json")
             if meta["format"] != FORMAT:
-                raise ValueError(f"it has format {meta['format']} and this version reads {FORMAT}")
+                raise ValueError(f"it has format {shown(meta['format'])} and this version reads {FORMAT}")
+            if not (isinstance(meta["fingerprint"], str) and isinstance(meta["notes"], dict)):
+                raise ValueError("its fingerprint is no word or its notes are no table")
             arrays = {
                 name: {key: _map(folder / f"{name}-{key}.npy", size["size"]) for key, size in described.items()}
                 for name, described in meta["arrays"].items()
@@ -91,10 +97,9 @@ class Store:
                     own["tokens"] = own["tokens"].reshape(-1, channels)
             shared = arrays.pop("documents", None)
             splits = {name: _split(own, shared) for name, own in arrays.items()}
-        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-            reason = f"no {error.args[0]!r} in meta.json" if isinstance(error, KeyError) else error
-            raise TaskError(
-                f"The prepared task in {folder} cannot be used ({reason}): delete that folder and prepare it again."
+        except _DAMAGE as error:
+            raise _unusable(
+                folder, f"no {error.args[0]!r} in meta.json" if isinstance(error, KeyError) else error
             ) from error
         return cls(folder, meta, splits)
 
@@ -102,6 +107,20 @@ class Store:
     def notes(self) -> dict[str, Any]:
         """Facts of the data that its task has noted, such as the vocabulary."""
         return self.meta["notes"]
+
+    def check(self) -> None:
+        """Check in a moment what says where samples are and what they are; tokens are not read.
+
+        Raises:
+            TaskError: a place, a label or ``meta.json`` is not what was written there.
+        """
+        try:
+            if fingerprint_of(self.meta) != self.fingerprint:
+                raise ValueError("meta.json is not what was written there")
+            for name, split in self.splits.items():
+                _check(name, split, self.meta["spec"].get("n_classes"))
+        except (ValueError, KeyError) as error:
+            raise _unusable(self.folder, error) from error
 
     def verify(self) -> None:
         """Read all files and compare them with their hashes.
@@ -112,11 +131,17 @@ class Store:
         for name, described in self.meta["arrays"].items():
             for key, array in described.items():
                 path = self.folder / f"{name}-{key}.npy"
-                if hashlib.sha256(_map(path, array["size"]).data).hexdigest() != array["sha256"]:
+                if hashlib.sha256(_map(path, array["size"]).data).hexdigest() != array.get("sha256"):
                     raise TaskError(
                         f"{path.name} in {self.folder} is not what was written there: delete that folder and prepare "
                         "the task again."
                     )
+
+
+def _unusable(folder: Path, reason: object) -> TaskError:
+    return TaskError(
+        f"The prepared task in {folder} cannot be used ({reason}): delete that folder and prepare it again."
+    )
 
 
 def _split(own: dict[str, np.ndarray], shared: dict[str, np.ndarray] | None) -> Split:
@@ -125,12 +150,28 @@ def _split(own: dict[str, np.ndarray], shared: dict[str, np.ndarray] | None) -> 
     return Split(shared["tokens"], shared["offsets"], own["labels"], own["pairs"].reshape(-1, 2))
 
 
+def _check(name: str, split: Split, classes: int | None) -> None:
+    offsets, labels, pairs = split.offsets, split.labels, split.pairs
+    if not len(offsets) or offsets[0] != 0 or offsets[-1] != len(split.tokens) or np.diff(offsets).min(initial=1) < 1:
+        raise ValueError(f"the offsets of {name} do not fit its tokens")
+    if len(labels) != (len(offsets) - 1 if pairs is None else len(pairs)):
+        raise ValueError(f"{name} has not one label a sample")
+    if labels.min(initial=0) < 0 or (classes is not None and labels.max(initial=0) >= classes):
+        raise ValueError(f"{name} has a label that is no class")
+    if pairs is not None and (pairs.min(initial=0) < 0 or pairs.max(initial=-1) >= len(offsets) - 1):
+        raise ValueError(f"{name} has a pair of documents that are not there")
+
+
 def _map(path: Path, size: int) -> np.ndarray:
-    if size == 0:  # an empty file cannot be mapped
-        return np.load(path)
-    mapped = np.load(path, mmap_mode="r")
+    try:
+        mapped = map_array(path)
+    except ValueError as error:
+        raise ValueError(f"{path.name}: {error}") from None
     if mapped.shape != (size,):
         raise ValueError(f"{path.name} holds {mapped.shape} values, not ({size},)")
+    known = ("|u1", "<u2", "<f4") if path.name.endswith("-tokens.npy") else ("<i8",)
+    if mapped.dtype.str not in known:
+        raise ValueError(f"{path.name} holds values of type {mapped.dtype.str}, not {' or '.join(known)}")
     return np.asarray(mapped)  # slices of a plain array are several times cheaper than those of a memmap
 
 
@@ -193,7 +234,10 @@ def _build(
         shutil.rmtree(out.scratch, ignore_errors=True)
         meta = {"format": FORMAT, **recipe, "arrays": arrays, "notes": out.notes}
         meta["fingerprint"] = fingerprint_of(meta)
-        (partial / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+        with (partial / "meta.json").open("w", encoding="utf-8") as file:
+            file.write(json.dumps(meta, indent=1) + "\n")
+            file.flush()
+            os.fsync(file.fileno())  # after a power cut too, a store of its final name is whole
 
 
 def fingerprint_of(meta: dict[str, Any]) -> str:
@@ -208,8 +252,12 @@ def _sentences(folder: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        if folder.parent.exists():
+        if folder.exists():
             raise  # a source that build() looked for
+        if folder.parent.exists():
+            raise TaskError(
+                f"{folder} was removed while it was being filled: leave it alone, and run the same command again."
+            ) from error
         raise TaskError(f"The folder {folder.parent} cannot be made ({error}): choose another data folder.") from error
     except (OSError, NotImplementedError) as error:  # filelock: NotImplementedError where locks do not exist
         raise TaskError(

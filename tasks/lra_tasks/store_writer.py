@@ -2,7 +2,8 @@
 
 import contextlib
 import hashlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -31,29 +32,40 @@ class Layout:
 class _ArrayFile:
     """A 1-D ``.npy`` file that grows; its header keeps room for the final length. Hashes what it writes."""
 
-    def __init__(self, path: Path, dtype: np.dtype) -> None:
+    def __init__(self, path: Path, dtype: np.dtype, first: Sequence[int] = ()) -> None:
         self.dtype = dtype.newbyteorder("<")
         self.size = 0
         self.digest = hashlib.sha256()
-        self._file: BinaryIO = path.open("wb")
+        self._path, self._first = path, first
+        self._file: BinaryIO | None = None
+
+    def open(self) -> None:
+        self._file = self._path.open("wb")
         self._write_header()
+        self.write(np.array(self._first, self.dtype))
 
     def write(self, values: np.ndarray) -> None:
+        assert self._file is not None
         data = np.ascontiguousarray(values, dtype=self.dtype).data.cast("B")
         self.digest.update(data)
         self._file.write(data)
         self.size += values.size
 
     def close(self) -> None:
+        assert self._file is not None
         self._file.seek(0)
         self._write_header()
+        self._file.flush()
+        os.fsync(self._file.fileno())
         self._file.close()
 
     def abandon(self) -> None:
-        with contextlib.suppress(OSError):
-            self._file.close()
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._file.close()
 
     def _write_header(self) -> None:
+        assert self._file is not None
         header = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": (self.size,)}
         np.lib.format.write_array_header_1_0(self._file, header)
 
@@ -65,8 +77,7 @@ class DocumentWriter:
         self.count = 0
         self._step_shape = step_shape
         self._tokens = _ArrayFile(folder / f"{name}-tokens.npy", dtype)
-        self._offsets = _ArrayFile(folder / f"{name}-offsets.npy", np.dtype(np.int64))
-        self._offsets.write(np.zeros(1, np.int64))
+        self._offsets = _ArrayFile(folder / f"{name}-offsets.npy", np.dtype(np.int64), first=[0])
         self._end = 0
         self._pending: list[np.ndarray] = []
         self._pending_bytes = 0
@@ -205,6 +216,13 @@ class StoreWriter:
         self._progress = progress
         self._done = 0
         self._splits = {name: SplitWriter(folder, name, self) for name in layout.sizes}
+        try:
+            for files in self._files().values():
+                for file in files.values():
+                    file.open()
+        except OSError:
+            self.abandon()
+            raise
 
     def __getitem__(self, split: str) -> SplitWriter:
         return self._splits[split]
