@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RUNS ?= results/runs
 
-.PHONY: help install demo report test lint lock lowest clean
+.PHONY: help install demo report test lint lock lowest audit fuzz clean
 
 help:
 	@echo "make demo    train HGRN and a Transformer on the six tasks, print the table, write results/report.html"
@@ -15,6 +15,8 @@ help:
 	@echo "make report  write results/report.html again from the demo's runs"
 	@echo "make lock    write requirements.lock anew from pyproject.toml"
 	@echo "make lowest  run the quick tests with the lowest versions that pyproject.toml declares"
+	@echo "make audit   look the locked versions up among the known vulnerabilities"
+	@echo "make fuzz    fuzz every reader of files for FUZZ_SECONDS (300) each; what is found is kept in build/fuzz/crashes"
 	@echo "make clean   remove .venv and caches, never results"
 
 install: $(INSTALLED)
@@ -51,7 +53,8 @@ lock:
 	$(VENV)-lock/bin/pip install --constraint $(VENV)-lock/constraints.txt '.[dev]' hatchling
 	{ echo "# Exact versions that make installs; written by make lock."; \
 	  $(VENV)-lock/bin/pip freeze --exclude lra-hgrn \
-	  | sed -e 's/+cpu$$//' -e "s/^triton==.*/&; sys_platform == 'linux'/"; } > requirements.lock
+	  | sed -e 's/+cpu$$//' -e "s/^triton==.*/&; sys_platform == 'linux'/" \
+	        -e "s/^atheris==.*/&; sys_platform == 'linux' and platform_machine == 'x86_64' and python_version < '3.14'/"; } > requirements.lock
 	rm -rf $(VENV)-lock
 
 # Old libraries warn about new ones: warnings are no errors here.
@@ -61,6 +64,16 @@ lowest:
 	$(VENV)-lowest/bin/pip install --quiet --constraint $(VENV)-lowest/constraints.txt --editable '.[dev]'
 	$(VENV)-lowest/bin/python -m pytest -m 'not slow' -W default
 
+# In an environment of its own, since it is not what is looked up; --strict: a package that is not found is no good news.
+audit:
+	$(PYTHON) -m venv --clear $(VENV)-audit
+	$(VENV)-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	$(VENV)-audit/bin/pip-audit --requirement requirements.lock --no-deps --disable-pip --strict --progress-spinner off
+
+FUZZ_SECONDS ?= 300
+fuzz: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/run.py all -max_total_time=$(FUZZ_SECONDS)
+
 clean:
-	rm -rf $(VENV) $(VENV)-lock $(VENV)-lowest build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-lock $(VENV)-lowest $(VENV)-audit build dist .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

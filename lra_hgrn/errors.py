@@ -1,11 +1,17 @@
 """Exceptions that end a command with a sentence instead of a traceback."""
 
-import difflib
-from collections.abc import Iterable
+from lra_tasks.errors import nearest as nearest
+from lra_tasks.errors import one_line
 
 
 class UserError(Exception):
-    """Bad input: what is wrong and what to do, in one sentence. The command line prints it and exits 2."""
+    """Bad input: what is wrong and what to do, in one sentence. The command line prints it and exits 2.
+
+    A message may quote what stands in a file of somebody else: it is made one line that any terminal can show.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 BUSY = 75  # exit code: EX_TEMPFAIL of sysexits.h
@@ -17,9 +23,3 @@ class Busy(UserError):
 
 class Stopped(Exception):
     """SIGINT or SIGTERM ended the work; what was done is saved, and the message says how to go on."""
-
-
-def nearest(word: str, choices: Iterable[str]) -> str:
-    """Return `` Did you mean 'x'?`` (with its leading blank) for the choice closest to ``word``, or nothing."""
-    found = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
-    return f" Did you mean {found[0]!r}?" if found else ""

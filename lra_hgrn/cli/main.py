@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from lra_hgrn import __version__
 from lra_hgrn.errors import BUSY, Busy, Stopped, UserError, nearest
+from lra_tasks.errors import TaskError
 
 COMMANDS = {
     "train": "train one cell: a model on a task",
@@ -88,16 +89,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         code = 130
-    except Exception as error:
-        if not _is_user_error(error):
-            raise
+    except (UserError, TaskError) as error:
         print(f"lra: {error}", file=sys.stderr)
         code = BUSY if isinstance(error, Busy) else 2
     sys.exit(code)
-
-
-def _is_user_error(error: Exception) -> bool:
-    # lra_tasks has an exception of its own; it is loaded only if it can have been raised.
-    tasks = sys.modules.get("lra_tasks.errors")
-    kinds = (UserError, tasks.TaskError) if tasks else (UserError,)
-    return isinstance(error, kinds)

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from lra_hgrn.errors import UserError
 from lra_hgrn.results.cells import Key
-from lra_hgrn.results.decode import decode
+from lra_hgrn.results.decode import decode, load
 from lra_hgrn.results.files import write_whole
+from lra_tasks.errors import one_line, shown
 
 SCHEMA = 1
 FOLDER = Path("results") / "baselines"
@@ -81,16 +82,17 @@ def load_baseline(path: Path) -> Baseline:
         UserError: there is none, or the file is damaged.
     """
     try:
-        found = decode(Baseline, json.loads(path.read_text(encoding="utf-8")))
+        found = decode(Baseline, load(path))
         if found.schema != SCHEMA:
             raise ValueError(f"schema is {found.schema}, not {SCHEMA}")
         for cell in found.cells:
             if len(cell.correct) != len(cell.seeds):
-                raise ValueError(f"{cell.task} × {cell.model} has {len(cell.answers)} answers of {cell.seeds}")
+                raise ValueError(f"{cell.task} × {cell.model} has {len(cell.answers)} answers of {shown(cell.seeds)}")
     except FileNotFoundError:
         raise UserError(f"There is no baseline {path}: make one with `lra check --update REASON`.") from None
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} is no baseline ({error}): restore it, or make it anew with --update.") from None
+        reason = one_line(error)
+        raise UserError(f"{path} is no baseline ({reason}): restore it, or make it anew with --update.") from None
     return found
 
 
@@ -100,6 +102,8 @@ def packed(correct: NDArray[np.bool_]) -> str:
 
 
 def _unpacked(text: str, samples: int) -> NDArray[np.bool_]:
+    if samples < 1:
+        raise ValueError(f"{samples} samples are no test split")
     bits = np.frombuffer(base64.b64decode(text, validate=True), dtype=np.uint8)
     if len(bits) != -(-samples // 8):
         raise ValueError(f"{len(bits)} bytes cannot be the answers to {samples} samples")

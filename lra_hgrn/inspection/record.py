@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 from lra_hgrn.errors import UserError
-from lra_hgrn.results.decode import decode
+from lra_hgrn.results.decode import decode, load
 from lra_hgrn.results.files import write_whole
 from lra_hgrn.results.record import LowerBound
 from lra_hgrn.results.tables.table import MISSING, si
+from lra_tasks.errors import one_line, shown
 
 SCHEMA = 1
 FOLDER = "inspection"
@@ -87,7 +88,7 @@ class Picture:
 
     def __post_init__(self) -> None:
         if Path(self.file).name != self.file or not self.file.endswith(".png"):
-            raise ValueError(f"{self.file!r} is not the name of a PNG file")
+            raise ValueError(f"{shown(self.file)} is not the name of a PNG file")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,14 +123,14 @@ def load_inspection(run: Path) -> Inspection | None:
     """
     path = run / FOLDER / FILE
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = load(path)
         if isinstance(data, dict) and data.get("schema") != SCHEMA:
-            raise ValueError(f"schema is {data.get('schema')!r}, and this version reads {SCHEMA}")
+            raise ValueError(f"schema is {shown(data.get('schema'))}, and this version reads {SCHEMA}")
         return decode(Inspection, data)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:  # JSON's and UTF-8's errors are ValueErrors
-        raise UserError(f"{path} is no inspection ({error}): run `lra inspect {run}` again.") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is no inspection ({one_line(error)}): run `lra inspect {run}` again.") from None
 
 
 def table(inspection: Inspection) -> list[str]:

@@ -14,10 +14,12 @@ from lra_hgrn.config import Config, identity
 from lra_hgrn.errors import UserError
 from lra_hgrn.planning.probe import Probe, checkpoint_bytes, probe
 from lra_hgrn.results.decode import decode
+from lra_hgrn.results.decode import load as load_json
 from lra_hgrn.results.files import write_whole
 from lra_hgrn.results.record import Record
 from lra_hgrn.training import environment
 from lra_hgrn.training.data import build_task
+from lra_tasks.errors import one_line
 
 FILE = "estimates.json"
 
@@ -56,12 +58,13 @@ def load(runs: Path) -> Kept:
     """
     path = runs / FILE
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = load_json(path)
         return {name: _decoded(entry) for name, entry in entries.items()}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise UserError(f"{path} holds no estimates ({error}): delete it, and `lra estimate` makes it anew.") from None
+        reason = one_line(error)
+        raise UserError(f"{path} holds no estimates ({reason}): delete it, and `lra estimate` makes it anew.") from None
 
 
 def _decoded(entry: Any) -> Probe | Refusal:

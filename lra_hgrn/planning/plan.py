@@ -70,10 +70,10 @@ def _share(job: Job, runs: Path) -> float:
     """Return the share of the epochs that a run which was interrupted has behind it, from its metrics."""
     try:
         with (job.directory(runs) / METRICS).open(newline="") as file:
-            epochs = [int(row["epoch"]) for row in csv.DictReader(file)]
-    except (OSError, ValueError, KeyError, TypeError):
+            done = max((int(row["epoch"]) for row in csv.DictReader(file)), default=0)
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):
         return 0.0
-    return min(1.0, max(epochs, default=0) / job.config.train.epochs)
+    return min(done, job.config.train.epochs) / job.config.train.epochs
 
 
 def plan_table(suite: Suite, works: list[Work], runs: Path) -> Table:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import OmegaConf
 
 from lra_hgrn.config import from_plain, identity
 from lra_hgrn.config.compose import NOT_IDENTITY, read_yaml
@@ -22,6 +21,7 @@ from lra_hgrn.results import predictions
 from lra_hgrn.results.files import CONFIG, METRICS
 from lra_hgrn.results.record import FILE, Record, Score, load_record
 from lra_hgrn.results.stats import wilson
+from lra_tasks.errors import shown
 from lra_tasks.findings import Finding, NotChecked, attempt, need
 
 LARGEST = 2**28  # bytes of unpacked predictions; the largest test split has 25,000 samples of some bytes
@@ -99,13 +99,11 @@ def _score(name: str, score: Score, predicted: np.ndarray, labels: np.ndarray) -
 def _config(record: Record, folder: Path) -> str:
     path = folder / CONFIG
     need(path.is_file(), f"{path} does not exist.")
-    text = path.read_text(encoding="utf-8")
-    if text != OmegaConf.to_yaml(OmegaConf.create(record.config)):  # another version of the library may write otherwise
-        need(not _ANCHOR.search(text), f"{path} holds anchors, which no run writes.")  # a few unfold without end
-        stored, recorded = dict(_leaves(read_yaml(path, str(path)))), dict(_leaves(record.config))
-        for key in [*recorded, *stored]:
-            one, other = stored.get(key, "no value"), recorded.get(key, "no value")
-            need(one == other, f"{key} is {one!r} in {CONFIG}, {other!r} in the record.")
+    stored, recorded = dict(_leaves(read_yaml(path, str(path)))), dict(_leaves(record.config))
+    need(not _ANCHOR.search(path.read_text(encoding="utf-8")), f"{path} holds anchors, which no run writes.")
+    for key in [*recorded, *stored]:
+        one, other = stored.get(key, "no value"), recorded.get(key, "no value")
+        need(one == other, f"{key} is {shown(one)} in {CONFIG}, {shown(other)} in the record.")
     return f"{CONFIG} has the record's options"
 
 
@@ -138,7 +136,8 @@ def _metrics(record: Record, folder: Path) -> str:
     if record.scores is None:
         return f"{len(steps):,} rows"
     best, last = record.scores.best, record.scores.last
-    need(steps and steps[-1] == last.step, f"{METRICS} ends at step {steps[-1:]}, the last score is of {last.step}.")
+    end = shown(steps[-1:])
+    need(steps and steps[-1] == last.step, f"{METRICS} ends at step {end}, the last score is of {last.step}.")
     for name, score in (("best", best), ("last", last)):
         if score.val_accuracy is not None:
             logged = validations.get(score.step)
@@ -159,18 +158,21 @@ def _read_metrics(path: Path) -> tuple[list[int], dict[int, float]]:
     """Return the steps of all rows, which never fall, and the validation accuracy by step."""
     steps: list[int] = []
     validations = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        for number, row in enumerate(csv.DictReader(file), 2):
-            try:
-                step, accuracy = int(row["step"]), float(row["accuracy"])
-                numbers = [float(value) for key, value in row.items() if key != "split"]
-            except (KeyError, TypeError, ValueError):
-                numbers = []
-            need(numbers, f"Line {number} of {path} is not a row of metrics.")
-            need(not steps or steps[-1] <= step, f"Line {number} of {path} goes back to step {step}.")
-            steps.append(step)
-            if row["split"] == "val":
-                validations[step] = accuracy
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            for number, row in enumerate(csv.DictReader(file), 2):
+                try:
+                    step, accuracy = int(row["step"]), float(row["accuracy"])
+                    numbers = [float(value) for key, value in row.items() if key != "split"]
+                except (KeyError, TypeError, ValueError):
+                    numbers = []
+                need(numbers, f"Line {number} of {path} is not a row of metrics.")
+                need(not steps or steps[-1] <= step, f"Line {number} of {path} goes back to step {shown(step)}.")
+                steps.append(step)
+                if row["split"] == "val":
+                    validations[step] = accuracy
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} is not a CSV file in UTF-8: {error}.") from None
     return steps, validations
 
 

@@ -1,14 +1,37 @@
-"""Decode JSON into dataclasses with checks: the type hints are the schema."""
+"""JSON that may come from anyone: read it, and decode it into dataclasses, whose type hints are the schema."""
 
 import dataclasses
 import types
 import typing
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
+
+from lra_tasks.errors import cleaned, one_line, shown
+from lra_tasks.json_files import read_json
 
 T = TypeVar("T")
 
 _NAMES = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
+
+
+def load(path: Path) -> Any:
+    """Read a JSON file as `read_json`; in strings, which reach terminals, a control character comes out as “�”.
+
+    Raises:
+        OSError, ValueError: as `read_json`.
+    """
+    return _clean(read_json(path))
+
+
+def _clean(data: Any) -> Any:
+    if isinstance(data, str):
+        return cleaned(data)
+    if isinstance(data, list):
+        return [_clean(item) for item in data]
+    if isinstance(data, dict):
+        return {cleaned(key): _clean(value) for key, value in data.items()}
+    return data
 
 
 def decode(cls: type[T], data: Any) -> T:
@@ -25,7 +48,7 @@ def decode(cls: type[T], data: Any) -> T:
 
 def _dataclass(cls: Any, data: Any, where: str) -> Any:
     if not isinstance(data, dict):
-        raise ValueError(f"{where} is {data!r}, not an object")
+        raise ValueError(f"{where} is {shown(data)}, not an object")
     hints = _hints(cls)
     prefix = f"{where}." if where else ""
     for name in hints:
@@ -33,7 +56,7 @@ def _dataclass(cls: Any, data: Any, where: str) -> Any:
             raise ValueError(f"{prefix}{name} is missing")
     for name in data:
         if name not in hints:
-            raise ValueError(f"{prefix}{name} is not a field of this schema")
+            raise ValueError(f"{one_line(prefix + name, 100)} is not a field of this schema")
     values = {name: _value(hint, data[name], prefix + name) for name, hint in hints.items()}
     try:
         return cls(**values)
@@ -59,18 +82,18 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return None if value is None else _value(inner, value, where)
     if origin is Literal:
         if value not in arguments:
-            raise ValueError(f"{where} is {value!r}, not one of {', '.join(map(repr, arguments))}")
+            raise ValueError(f"{where} is {shown(value)}, not one of {', '.join(map(repr, arguments))}")
         return value
     if origin is list:
         if not isinstance(value, list):
-            raise ValueError(f"{where} is {value!r}, not a list")
+            raise ValueError(f"{where} is {shown(value)}, not a list")
         return [_value(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value)]
     if origin is dict:
         if not isinstance(value, dict):
-            raise ValueError(f"{where} is {value!r}, not an object")
+            raise ValueError(f"{where} is {shown(value)}, not an object")
         return {key: _value(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
     if hint is float and type(value) is int:  # JSON writers may drop ".0"
         return float(value)
     if type(value) is not hint:
-        raise ValueError(f"{where} is {value!r}, not {_NAMES[hint]}")
+        raise ValueError(f"{where} is {shown(value)}, not {_NAMES[hint]}")
     return value

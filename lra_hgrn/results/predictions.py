@@ -5,7 +5,6 @@ With them two runs can be compared on the same samples, and any score or calibra
 
 import io
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from lra_hgrn.errors import UserError
 from lra_hgrn.results.files import write_whole
+from lra_tasks.errors import one_line
+from lra_tasks.npy import read_header, size_of
 
 FILE = "predictions.npz"
+LARGEST = 2**26  # bytes of an unpacked array; the largest test split has 25,000 samples of two
 Classes = NDArray[np.uint8] | NDArray[np.uint16]
 Confidence = NDArray[np.float16]
 _CLASSES = ("best", "last", "labels")
@@ -81,7 +83,7 @@ def make_predictions(
 
 
 def load_predictions(path: Path) -> Predictions:
-    """Read ``predictions.npz``.
+    """Read ``predictions.npz``, which may come from anyone: nothing is unpacked that its header does not account for.
 
     Raises:
         UserError: naming the file and what is wrong with it.
@@ -91,12 +93,12 @@ def load_predictions(path: Path) -> Predictions:
     if not zipfile.is_zipfile(path):
         raise UserError(f"{path} is not an npz file: evaluate the run again.")
     try:
-        with np.load(path, allow_pickle=False) as data:
-            arrays = {name: data[name] for name in _CLASSES}
-            fingerprint = str(data["fingerprint"])
-            confidence = data.get(_CONFIDENCE)
-    except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} does not hold predictions ({error}): evaluate the run again.") from error
+        with zipfile.ZipFile(path) as file:
+            arrays = {name: _read_array(file, name) for name in _CLASSES}
+            fingerprint = _read_array(file, "fingerprint")
+            confidence = _read_array(file, _CONFIDENCE) if f"{_CONFIDENCE}.npy" in file.namelist() else None
+    except Exception as error:  # of a damaged archive its reader raises whatever it stumbles over
+        raise UserError(f"{path} does not hold predictions ({one_line(error)}): evaluate the run again.") from error
     for name, array in arrays.items():
         if array.dtype not in (np.uint8, np.uint16) or array.ndim != 1 or array.shape != arrays["labels"].shape:
             raise UserError(f"{path} has {name} of type {array.dtype} and shape {array.shape}: evaluate the run again.")
@@ -104,4 +106,24 @@ def load_predictions(path: Path) -> Predictions:
         raise UserError(
             f"{path} has {_CONFIDENCE} of type {confidence.dtype} and shape {confidence.shape}: evaluate the run again."
         )
-    return Predictions(**arrays, fingerprint=fingerprint, confidence=confidence)
+    if confidence is not None and not ((confidence >= 0) & (confidence <= 1)).all():
+        raise UserError(f"{path} has probabilities outside 0 to 1: evaluate the run again.")
+    if fingerprint.dtype.kind != "U" or fingerprint.ndim:
+        raise UserError(f"{path} has a fingerprint of type {fingerprint.dtype}: evaluate the run again.")
+    return Predictions(**arrays, fingerprint=one_line(fingerprint, 100), confidence=confidence)
+
+
+def _read_array(file: zipfile.ZipFile, name: str) -> NDArray[Any]:
+    """Read one array; `numpy.load` takes the memory that a header asks for before it looks at what follows."""
+    if f"{name}.npy" not in file.namelist():
+        raise ValueError(f"there is no array {name}")
+    member = file.getinfo(f"{name}.npy")
+    if member.file_size > LARGEST:
+        raise ValueError(f"{name} has {member.file_size:,} bytes, more than the {LARGEST:,} of any test split")
+    with file.open(member) as packed:
+        data = io.BytesIO(packed.read())
+    shape, _, kind = read_header(data)
+    content = data.getvalue()[data.tell() :]
+    if size_of(shape, kind) != len(content):
+        raise ValueError(f"{name} is not {shape} values of {kind} in {len(content):,} bytes")
+    return np.frombuffer(content, kind).reshape(shape) if content else np.empty(shape, kind)

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 from lra_hgrn.errors import UserError, nearest
+from lra_tasks.errors import is_clean, one_line, shown
 
 Seen = Literal["seen", "secondary", "doubtful", "remembered"]
 
@@ -92,19 +93,47 @@ def published_file() -> Path:
 
 @cache
 def load_published() -> dict[str, Method]:
-    """Return every published method by its id, those that stand in no table included."""
+    """Return every published method by its id, those that stand in no table included.
+
+    Raises:
+        UserError: as `read_published`.
+    """
+    return read_published(published_file())
+
+
+def read_published(path: Path) -> dict[str, Method]:
+    """Read every published method of a file.
+
+    Raises:
+        UserError: naming the line that is no figure.
+    """
     methods: dict[str, Method] = {}
-    with published_file().open(encoding="utf-8", newline="") as lines:
-        for row in csv.DictReader(lines):
-            year = int(row["year"]) if row["year"] else None
-            fresh = Method(row["id"], row["method"], row["paper"], row["arxiv"], year)
-            method = methods.setdefault(row["id"], fresh)
-            figure = _figure(row)
-            if figure.task == AVERAGE:
-                methods[row["id"]] = replace(method, average=figure, convention=row["average_convention"])
-            else:
-                method.figures[figure.task] = figure
+    number = 1
+    try:
+        with path.open(encoding="utf-8", newline="") as lines:
+            for row in csv.DictReader(lines):
+                number += 1
+                _add(row, methods)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read: {one_line(error)}.") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"Line {number} of {path} is no published figure: {one_line(error)}.") from None
     return methods
+
+
+def _add(row: dict[str, str], methods: dict[str, Method]) -> None:
+    if None in row.values() or not all(map(is_clean, row.values())):
+        raise ValueError("it lacks a field, or holds a control character")
+    if row["seen"] not in get_args(Seen):
+        raise ValueError(f"seen is {shown(row['seen'])}")
+    year = int(row["year"]) if row["year"] else None
+    fresh = Method(row["id"], row["method"], row["paper"], row["arxiv"], year)
+    method = methods.setdefault(row["id"], fresh)
+    figure = _figure(row)
+    if figure.task == AVERAGE:
+        methods[row["id"]] = replace(method, average=figure, convention=row["average_convention"])
+    else:
+        method.figures[figure.task] = figure
 
 
 def find_methods(words: Sequence[str]) -> list[Method]:

@@ -12,6 +12,7 @@ from lightning.fabric.plugins import CheckpointIO
 
 from lra_hgrn.errors import UserError
 from lra_hgrn.results.files import CHECKPOINTS
+from lra_tasks.errors import one_line
 
 BEST, LAST, PREVIOUS = CHECKPOINTS
 
@@ -61,15 +62,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         if not isinstance(content, dict) or type(content.get("global_step")) is not int:
             raise ValueError("it holds no state of a run")
         return content
-    except _UNREADABLE as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"The checkpoint {path} cannot be read ({reason}); delete it to start the run anew.") from None
-
-
-_UNREADABLE = (
-    *(OSError, RuntimeError, EOFError, KeyError, ValueError, TypeError, AttributeError, MemoryError),
-    *(NotImplementedError, pickle.UnpicklingError, zipfile.BadZipFile, zipfile.LargeZipFile),
-)
+    except pickle.UnpicklingError:  # torch's own words advise to run the code that it holds
+        reason = "it holds more than tensors and plain values, do not use it"
+    except Exception as error:  # of a pickle that torch did not write its reader raises whatever it stumbles over
+        reason = one_line(error, 200) or type(error).__name__
+    raise UserError(f"The checkpoint {path} cannot be read ({reason}); delete it to start the run anew.")
 
 
 class Newest(NamedTuple):

@@ -44,6 +44,7 @@ from lra_hgrn.training.scoring import Tested, score
 from lra_hgrn.training.stopping import Stopping
 from lra_hgrn.training.trackers import Tracker, check_installed
 from lra_tasks import LRATask
+from lra_tasks.errors import one_line
 
 PRECISIONS: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 # DDP copies no buffers at each step: those of batch norm agree, and in evaluation one process may have a batch less.
@@ -246,6 +247,9 @@ class _Run:
         except Stopped:
             outcome = _Outcome("stopped", "Stopped in the test; the same command with --resume goes on.")
         except Exception as error:
+            if self.newest.path is not None and not self.checkpoints.restored:
+                reason = f"{self.newest.path} does not fit this run ({one_line(error, 200)})"
+                raise UserError(f"The checkpoint {reason}: delete it to begin again.") from error
             failure = self.ranks.failure() if self.place.first else None
             self._write(_Outcome("failed", failure or f"{type(error).__name__}: {error}"))
             if failure:

@@ -54,6 +54,7 @@ class Checkpoints(L.Callback):
         self.incidents = incidents
         self.best: dict[str, Any] | None = None  # accuracy, epoch, step
         self.last: dict[str, Any] | None = None
+        self.restored = False  # whether what a checkpoint holds, if there is one, could be taken up
         self._resumed: dict[str, Any] | None = None
         self._saved = time.monotonic()
 
@@ -102,6 +103,7 @@ class Checkpoints(L.Callback):
                 assert isinstance(pl_module, Classification)
                 pl_module.train_metrics.reset()  # the first process has seen what all had
         self._draw(trainer, self._resumed["rng"] if self._resumed is not None else [])
+        self.restored = True
         self._saved = time.monotonic()
 
     def _draw(self, trainer: L.Trainer, states: list[dict[str, Any]]) -> None:

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from lra_hgrn.config import Config, plain
 from lra_hgrn.config.compose import NOT_IDENTITY, as_words, compose_task
 from lra_hgrn.errors import UserError
+from lra_hgrn.results.decode import load
 from lra_hgrn.results.files import write_whole
 from lra_hgrn.results.tables.table import MISSING, Column, Entry, Table, percent
 from lra_hgrn.tuning.plan import EPOCHS, Plan
@@ -48,7 +49,7 @@ def check_same_search(plan: Plan, directory: Path) -> None:
     if not path.is_file():
         return
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))["search"]
+        found = load(path)["search"]
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"{path} cannot be read as the study of a search; choose another --output.") from None
     if found != plan.name:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from lra_hgrn.errors import UserError
+from lra_hgrn.results.decode import decode
 from lra_hgrn.tuning.space import Dimension
+from lra_tasks.errors import one_line
 
 if TYPE_CHECKING:
     import optuna
@@ -54,6 +56,9 @@ class Study:
         """Open the study of a folder, or begin one.
 
         A trial that a killed process left behind is proposed again.
+
+        Raises:
+            UserError: ``study.log`` holds something else.
         """
         import optuna
         from optuna.storages.journal import JournalFileBackend, JournalStorage
@@ -62,17 +67,26 @@ class Study:
         self._distributions = {dimension.key: _distribution(dimension) for dimension in space}
         # By its whole path: Optuna's lock is a link to it.
         backend = JournalFileBackend(str(directory.resolve() / FILE))
-        self._study = optuna.create_study(
-            storage=JournalStorage(backend), study_name=name, direction="maximize", load_if_exists=True
-        )
-        for left in self._study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
-            self._study.tell(left.number, state=optuna.trial.TrialState.FAIL)
-            self._study.enqueue_trial(left.params)
+        try:
+            self._study = optuna.create_study(
+                storage=JournalStorage(backend), study_name=name, direction="maximize", load_if_exists=True
+            )
+            for left in self._study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
+                self._study.tell(left.number, state=optuna.trial.TrialState.FAIL)
+                self._study.enqueue_trial(left.params)
+            self.trials()
+        except OSError:
+            raise
+        except Exception as error:  # Optuna raises whatever it stumbles over in a log that it did not write
+            raise UserError(
+                f"{directory / FILE} cannot be read as the study of a search ({one_line(error)}); choose another "
+                "--output."
+            ) from None
 
     def trials(self) -> list[Trial]:
         """Return the trials that have ended, in order."""
         ended = (trial for trial in self._study.get_trials() if trial.state.is_finished())
-        return [Trial(**trial.user_attrs[_RESULT]) for trial in ended if _RESULT in trial.user_attrs]
+        return [decode(Trial, trial.user_attrs[_RESULT]) for trial in ended if _RESULT in trial.user_attrs]
 
     def propose(self) -> tuple[Any, list[str]]:
         """Return a new trial of Optuna's, to be ended with `end`, and its options as words of the command line."""

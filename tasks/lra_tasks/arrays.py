@@ -18,6 +18,7 @@ unless shift and scale say otherwise. The only protocol is called s4, since that
 
 import os
 import tomllib
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
@@ -28,11 +29,14 @@ import numpy as np
 
 from lra_tasks.card import Protocol, Scale, TaskCard, TaskSpec
 from lra_tasks.datamodule import LRATask, Progress
-from lra_tasks.errors import TaskError, nearest
+from lra_tasks.errors import TaskError, is_clean, nearest, shown
+from lra_tasks.npy import map_array
 from lra_tasks.store_writer import DocumentWriter, StoreWriter
 
 CARD = "card.toml"
 _CHUNK_STEPS = 1 << 22  # in memory at a time
+_LARGEST_CARD = 1 << 16  # bytes
+_GREATEST = 2**63  # that an integer of the card must stay below
 _NEEDED = ("title", "summary", "classes", "inputs")
 _KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
     **dict.fromkeys(("title", "summary", "source", "licence", "url", "inputs"), ("text", (str,))),
@@ -173,6 +177,8 @@ def array_task(folder: str | os.PathLike[str]) -> type[LRATask]:
         TaskError: a file is missing or no array, shapes or numbers of samples do not fit, or the card is wrong.
     """
     place = Path(os.path.abspath(folder))
+    if not is_clean(place.name):
+        raise TaskError(f"The folder {folder} has a name that cannot be a task's: give it another one.")
     fields = _read_card(place / CARD)
     splits = {split: _open(place, split) for split in _splits(place)}
     for split, arrays in splits.items():
@@ -233,22 +239,29 @@ def _splits(folder: Path) -> list[str]:
 
 def _read_card(path: Path) -> Mapping[str, Any]:
     try:
-        fields = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise TaskError(f"{path} cannot be read ({reason}): a folder of arrays needs a card in TOML.") from None
+        with path.open("rb") as file:
+            data = file.read(_LARGEST_CARD + 1)
+        if len(data) > _LARGEST_CARD:
+            raise ValueError(f"it has more than {_LARGEST_CARD:,} bytes")
+        fields = tomllib.loads(data.decode("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise TaskError(f"{path} cannot be read ({error}): a folder of arrays needs a card in TOML.") from None
     for key, value in fields.items():
         if key not in _KINDS:
-            raise TaskError(f"{path} has a key {key!r}; it may have {', '.join(_KINDS)}.{nearest(key, _KINDS)}")
+            raise TaskError(f"{path} has a key {shown(key)}; it may have {', '.join(_KINDS)}.{nearest(key, _KINDS)}")
         kind, types = _KINDS[key]
-        finite = not isinstance(value, float) or isfinite(value)
-        if not isinstance(value, types) or isinstance(value, bool) or not finite:
-            raise TaskError(f"{path}: {key} is {kind}, not {value!r}.")
+        wild = (
+            (isinstance(value, float) and not isfinite(value))
+            or (isinstance(value, int) and abs(value) >= _GREATEST)
+            or (isinstance(value, str) and not is_clean(value))
+        )
+        if not isinstance(value, types) or isinstance(value, bool) or wild:
+            raise TaskError(f"{path}: {key} is {kind}, not {shown(value)}.")
     for key in _NEEDED:
         if key not in fields:
             raise TaskError(f"{path} has no {key}: a card needs {', '.join(_NEEDED)}.")
     if fields["inputs"] not in ("tokens", "values"):
-        raise TaskError(f"{path}: inputs are 'tokens' or 'values', not {fields['inputs']!r}.")
+        raise TaskError(f"{path}: inputs are 'tokens' or 'values', not {shown(fields['inputs'])}.")
     if fields["inputs"] == "tokens" and "vocab_size" not in fields:
         raise TaskError(f"{path} has no vocab_size: name the number of ids, 0 included.")
     for key in ("vocab_size",) if fields["inputs"] == "values" else ("shift", "scale"):
@@ -311,16 +324,20 @@ def _inputs(folder: Path, split: str) -> np.ndarray:
 
 def _load(path: Path, kinds: str) -> np.ndarray:
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = map_array(path)
     except FileNotFoundError:
         raise TaskError(f"There is no {path.name} in {path.parent}: a folder of arrays needs it.") from None
-    except (OSError, ValueError, EOFError) as error:
-        reason = " ".join(str(error).split())
-        raise TaskError(f"{path} is no array of numbers ({reason}): write it with numpy.save.") from None
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in kinds:
-        found = array.dtype if isinstance(array, np.ndarray) else "an archive"
-        raise TaskError(f"{path} holds {found}: save {'integers or floats' if 'f' in kinds else 'integers'}.")
+    except (OSError, ValueError) as error:
+        if zipfile.is_zipfile(path):
+            raise TaskError(f"{path} holds an archive: save {_said(kinds)}.") from None
+        raise TaskError(f"{path} is no array of numbers ({error}): write it with numpy.save.") from None
+    if array.dtype.kind not in kinds:
+        raise TaskError(f"{path} holds {array.dtype}: save {_said(kinds)}.")
     return array
+
+
+def _said(kinds: str) -> str:
+    return "integers or floats" if "f" in kinds else "integers"
 
 
 def _same_kind(folder: Path, split: str, inputs: np.ndarray, train: np.ndarray, kind: str) -> None:

@@ -167,6 +167,7 @@ class TaskSpec:
         tokens = self.inputs == "tokens"
         require((self.vocab_size > 0) == tokens, f"{self.name}: vocab_size is the number of tokens, 0 for values.")
         require(self.n_classes >= 2, f"{self.name}: a task has at least two classes.")
+        require(self.n_classes <= 65_536, f"{self.name}: more than 65,536 classes cannot be stored.")
         require(self.max_length > 0, f"{self.name}: max_length must be positive.")
         require(self.vocab_size <= 65_536, f"{self.name}: more than 65,536 ids cannot be stored.")
         require(self.documents in (1, 2), f"{self.name}: a sample has one or two documents.")

@@ -28,6 +28,7 @@ _CHUNK = 1 << 17  # bytes
 _TIMEOUT = (10, 60)  # seconds to connect, and between two pieces of an answer
 _DELAYS = (1, 2, 4, 8)  # seconds before each new attempt, until bytes come again
 _BUSY = (408, 425, 429, 500, 502, 503, 504)  # answers that another attempt may change
+_COUNT = r"[0-9]{1,18}"  # of bytes, as a server says it
 _CUT = "the connection was closed early"
 _NETWORK = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
 _logger = logging.getLogger(__name__)
@@ -215,8 +216,8 @@ def _served(response: requests.Response) -> tuple[int | None, int | None]:
     """Return the number of the first byte that an answer brings, and of bytes in all, where it says so."""
     if response.status_code == 200:
         length = response.headers.get("Content-Length", "")
-        return 0, int(length) if length.isdecimal() else None
-    said = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(?:(\d+)|\*)", response.headers.get("Content-Range", ""))
+        return 0, int(length) if re.fullmatch(_COUNT, length) else None
+    said = re.fullmatch(rf"bytes (?:({_COUNT})-\d+|\*)/(?:({_COUNT})|\*)", response.headers.get("Content-Range", ""))
     if said is None:
         return None, None
     total = None if said[2] is None else int(said[2])
@@ -323,6 +324,8 @@ def _download(archive: Archive, path: Path, progress: Progress | None) -> None:
                 progress(position, total)
             if not data:
                 break
+        file.flush()
+        os.fsync(file.fileno())  # else a power cut could leave its final name without its content
     problem = _problem(part, archive)
     if problem is not None:
         part.unlink()
@@ -350,8 +353,12 @@ def _left_over(archive: Archive, part: Path, note: Path) -> tuple[int, str | Non
 
 def _write(note: Path, content: dict[str, Any]) -> None:
     unfinished = note.with_name(f"{note.name}.tmp")
-    unfinished.write_text(json.dumps(content), encoding="utf-8")
-    os.replace(unfinished, note)
+    try:
+        unfinished.write_text(json.dumps(content), encoding="utf-8")
+        os.replace(unfinished, note)
+    except OSError:
+        unfinished.unlink(missing_ok=True)
+        raise
 
 
 def _is_there(path: Path, archive: Archive) -> bool:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from lra_tasks.errors import one_line
+
 
 class Broken(Exception):
     """A rule of a contract that is not kept, in one sentence."""
@@ -40,10 +42,10 @@ def attempt(name: str, check: Callable[[], str], known: type[Exception]) -> Find
     try:
         return Finding(name, True, check())
     except NotChecked as reason:
-        return Finding(name, None, str(reason))
+        return Finding(name, None, one_line(reason))
     except (Broken, known) as error:
-        return Finding(name, False, str(error))
+        return Finding(name, False, one_line(error))
     except Exception as error:  # whatever the user's own code raises
         place = traceback.extract_tb(error.__traceback__)[-1]
-        words = " ".join(str(error).split())
-        return Finding(name, False, f"{type(error).__name__} in {place.filename}, line {place.lineno}: {words}")
+        words = f"{type(error).__name__} in {place.filename}, line {place.lineno}: {error}"
+        return Finding(name, False, one_line(words))

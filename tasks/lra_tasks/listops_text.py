@@ -24,6 +24,7 @@ FIRST_DIGIT = SYMBOLS.index("0")
 FIRST_OPERATOR = SYMBOLS.index(OPERATORS[0])
 CLOSE = SYMBOLS.index("]")
 
+_LONGEST_LINE = 1 << 18  # characters; the published ones have less than 60,000
 _IDS = {symbol: number for number, symbol in enumerate(SYMBOLS)}
 
 
@@ -127,7 +128,8 @@ def read_tsv(file: BinaryIO, where: str) -> Iterator[tuple[list[str], int]]:
         TaskError: the file has another form.
     """
     with io.TextIOWrapper(file, encoding="utf-8", newline="") as text:
-        rows = csv.reader(text, delimiter="\t")
+        # A longer line comes in parts, none of which is an expression and a digit: csv limits the length of a field.
+        rows = csv.reader(iter(lambda: text.readline(_LONGEST_LINE), ""), delimiter="\t")
         try:
             if next(rows, None) != ["Source", "Target"]:
                 raise TaskError(f"{where} is no ListOps file: its first line is not 'Source<tab>Target'.")

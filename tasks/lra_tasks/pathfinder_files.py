@@ -20,7 +20,7 @@ from lra_tasks.pathfinder_parameters import PathfinderParameters
 from lra_tasks.pixels import decode_image
 
 FOLDER = "curv_contour_length_14"
-_FILE = re.compile(rf"(?:(?:^|/)pathfinder(\d+)/)?{FOLDER}/(?:(imgs/\d+/[^/]+\.png)|metadata/(\d+)\.npy)$")
+_FILE = re.compile(rf"(?:(?:^|/)pathfinder(\d+)/)?{FOLDER}/(?:(imgs/\d+/[^/]+\.png)|metadata/(\d{{1,9}})\.npy)$")
 _LARGEST = 1 << 24  # bytes of a member
 _PER_FOLDER = 1_000  # images
 

@@ -15,7 +15,8 @@ from lra_tasks.tokens import count_characters
 
 MIN_FREQUENCY = 15  # of a character in the training reviews, cut as at full scale
 _LARGEST = 1 << 20  # bytes of a review; the longest published one has 14 kB
-_REVIEW = re.compile(r"(?:^|/)(train|test)/(pos|neg)/(\d+)_\d+\.txt$")
+_LARGEST_ALL = 1 << 30  # characters of all reviews; the published ones have 65 million
+_REVIEW = re.compile(r"(?:^|/)(train|test)/(pos|neg)/(\d{1,9})_\d+\.txt$")
 
 
 class Text(DocumentTask):
@@ -51,6 +52,7 @@ class Text(DocumentTask):
     def _read(self, scratch: Path) -> dict[str, list[tuple[str, int]]]:
         """Return (text, label) of every labelled review: negative ones first, each class by its number."""
         found: dict[str, dict[tuple[int, int], str]] = {"train": {}, "test": {}}
+        read = 0
         with original_members(self, scratch, skip="unsup") as members:
             for member in members:
                 if match := _REVIEW.search(member.name):
@@ -59,6 +61,9 @@ class Text(DocumentTask):
                     if not text:
                         raise TaskError(f"The review {member.name} in {place(self)} is empty: fetch the archive again.")
                     found[split][int(kind == "pos"), int(number)] = text
+                    read += len(text)
+                    if read > _LARGEST_ALL:
+                        raise TaskError(f"{place(self)} has more text than reviews have: fetch the archive again.")
         published = self.source == "official"
         for split, size in (("train", self.card.train), ("test", self.card.test)):
             for label, kind in enumerate(("neg", "pos")):

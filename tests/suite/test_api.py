@@ -79,7 +79,7 @@ def test_an_unfinished_run_and_a_broken_record(data):
     quick(RunningMean, output="a")
     Path("b").mkdir()
     Path("b/record.json").write_text("{")
-    with pytest.warns(UserWarning, match=r"b/record.json is not JSON"):
+    with pytest.warns(UserWarning, match=r"b/record.json is not a valid record: it is not JSON"):
         assert len(lra_hgrn.load_results(".")) == 1
     with pytest.raises(UserError, match="There is no folder 'nowhere'"):
         lra_hgrn.load_results("nowhere")

@@ -196,6 +196,17 @@ def test_a_checkpoint_of_another_version_is_one_sentence(config, tmp_path, monke
         train(config(), tmp_path / "run", resume=True)
 
 
+@pytest.mark.parametrize("part", ["state_dict", "optimizer_states", "loops"])
+def test_a_checkpoint_of_something_like_it_is_one_sentence(config, tmp_path, monkeypatch, part):
+    interrupt_at(monkeypatch, {3})
+    train(config(), tmp_path / "run")
+    content = load_checkpoint(tmp_path / "run" / LAST)
+    content[part] = {"a": torch.zeros(2)} if part != "optimizer_states" else [{"state": 3}]
+    torch.save(content, tmp_path / "run" / LAST)
+    with pytest.raises(UserError, match=r"last\.ckpt does not fit this run \(.*\): delete it to begin again"):
+        train(config(), tmp_path / "run", resume=True)
+
+
 def test_a_checkpoint_with_code_is_refused(tmp_path):
     class Code:
         def __reduce__(self):

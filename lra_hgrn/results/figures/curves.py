@@ -13,6 +13,7 @@ from lra_hgrn.errors import UserError
 from lra_hgrn.results.cells import Cell
 from lra_hgrn.results.figures.style import PERCENT, SI, STYLE, WIDTH, legend, look_of
 from lra_hgrn.results.files import COLUMNS
+from lra_tasks.errors import one_line
 
 POINTS = 200  # of a line; longer ones are averaged, which the eye does not see and the file does
 _MARKED = 12
@@ -29,7 +30,7 @@ def load_metrics(path: Path) -> pd.DataFrame:
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: there is no learning curve of this run.") from None
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
-        raise UserError(f"{path} is not a CSV file: {error}.") from error
+        raise UserError(f"{path} is not a CSV file: {one_line(error)}.") from error
     absent = [name for name in COLUMNS if name not in frame.columns]
     if absent:
         raise UserError(f"{path} lacks the columns {', '.join(absent)}.")
@@ -37,8 +38,10 @@ def load_metrics(path: Path) -> pd.DataFrame:
         if name != "split":
             try:
                 frame[name] = pd.to_numeric(frame[name])
-            except (ValueError, TypeError) as error:
-                raise UserError(f"{path} has a word among the numbers of column {name} ({error}).") from error
+            except (ValueError, TypeError, OverflowError) as error:
+                raise UserError(
+                    f"{path} has something else among the numbers of column {name} ({one_line(error)})."
+                ) from error
     return frame
 
 
