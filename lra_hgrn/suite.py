@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,10 @@ from lra_hgrn.config import Config, Layer
 from lra_hgrn.config.compose import as_words, find, identity, names, parse_overrides, read_yaml, run_name
 from lra_hgrn.errors import UserError, nearest
 from lra_hgrn.results.cells import Key
-from lra_hgrn.results.record import FILE, Record, load_record
+from lra_hgrn.results.record import FILE, SPOILT, Record, load_record
+
+FURTHER = 1_000_000  # between a seed and the one that is tried in its place
+LARGEST_SEED = 2**32 - 1  # that every generator takes
 
 
 @dataclass
@@ -50,6 +53,7 @@ class Job:
     task: str
     words: tuple[str, ...]  # what follows `lra train MODEL TASK`
     config: Config
+    tried: int = 0  # how many seeds were lost before this one was taken in their place
 
     @property
     def key(self) -> Key:
@@ -60,8 +64,13 @@ class Job:
         """Hash of what decides what is learnt, but the seed."""
         return identity(self.config)
 
+    @property
+    def name(self) -> str:
+        """Name of the run's folder."""
+        return run_name(self.config)
+
     def directory(self, runs: Path) -> Path:
-        return runs / run_name(self.config)
+        return runs / self.name
 
     def record(self, runs: Path) -> Record | None:
         """Return the record of this run, or None if there is none yet."""
@@ -84,18 +93,49 @@ class Suite:
         """What the cells are known by, in order."""
         return list(dict.fromkeys(job.key for job in self.jobs))
 
+    def again(self, job: Job) -> Job | None:
+        """Return the job with the next seed to try in the place of its own; None where the suite has that one."""
+        seed = job.config.seed + FURTHER
+        if seed > LARGEST_SEED or any((one.key, one.config.seed) == (job.key, seed) for one in self.jobs):
+            return None
+        words = (*job.words[:-1], f"seed={seed}")
+        return dataclasses.replace(
+            job, words=words, config=dataclasses.replace(job.config, seed=seed), tried=job.tried + 1
+        )
+
+    def tries(self, job: Job, runs: Path) -> list[Job]:
+        """Return a job of the suite and, if its seed was lost, the ones with further seeds that have been run.
+
+        Raises:
+            UserError: a record cannot be read.
+        """
+        return [one for one, _ in self._tried(job, runs)]
+
     def records(self, runs: Path) -> tuple[list[Record], list[str]]:
-        """Return the records that exist, and one sentence for each that cannot be read."""
-        records, problems = [], []
+        """Return the records that exist, of further seeds too, and one sentence for each that cannot be read."""
+        records: list[Record] = []
+        problems = []
         for job in self.jobs:
             try:
-                record = job.record(runs)
+                records.extend(record for _, record in self._tried(job, runs) if record is not None)
             except UserError as error:
                 problems.append(str(error))
-                continue
-            if record is not None:
-                records.append(record)
         return records, problems
+
+    def _tried(self, job: Job, runs: Path) -> Iterator[tuple[Job, Record | None]]:
+        record = job.record(runs)
+        yield job, record
+        while record is not None and is_lost(record):
+            following = self.again(job)
+            record = following.record(runs) if following is not None else None
+            if following is not None and record is not None:
+                job = following
+                yield job, record
+
+
+def is_lost(record: Record) -> bool:
+    """Tell whether a run ended without an accuracy, so that another seed may be tried."""
+    return record.status in (*SPOILT, "failed")
 
 
 def load_suite(

@@ -38,8 +38,6 @@ def run(args: argparse.Namespace) -> int:
     if args.plan:
         return 0
     code = run_cells(suite, args.runs)
-    if code == 130:  # stopped: the same command goes on
-        return code
     results = results_of(suite, args.runs)
     written = _write(results, args.output or FOLDER / args.paper, _again(args))
     print(to_terminal(cells_table(results)).rstrip("\n"))

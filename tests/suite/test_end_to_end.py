@@ -111,8 +111,9 @@ def test_a_stopped_sweep_goes_on_where_it_was(home):
     assert process.returncode == 130, err
     assert "the same command goes on" in err
     assert "Traceback" not in err
-    (run,) = home.glob("results/runs/*")
-    assert '"status": "stopped"' in (run / "record.json").read_text()
+    (record,) = home.glob("results/runs/*/record.json")
+    run = record.parent
+    assert '"status": "stopped"' in record.read_text()
     assert "–" in lra(home, "table", "long.yaml")[1]
     code, _, err = lra(home, "sweep", "long.yaml")
     assert code == 0, err
