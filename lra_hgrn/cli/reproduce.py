@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lra_hgrn.cli.arguments import add_choice, add_overrides, add_runs, results_of
-from lra_hgrn.cli.sweep import print_plan, run_cells
+from lra_hgrn.cli.launching import add_launching, launcher_of, run_cells
+from lra_hgrn.cli.sweep import print_plan
 
 if TYPE_CHECKING:
     from lra_hgrn.results.gather import Results
@@ -26,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help=f"folder of the tables and the report ({FOLDER}/PAPER)"
     )
+    add_launching(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -33,11 +35,12 @@ def run(args: argparse.Namespace) -> int:
     from lra_hgrn.results.tables.cells_table import cells_table
     from lra_hgrn.results.tables.render import to_terminal
 
+    launcher = launcher_of(args)
     suite = reproduction(args.paper, args.overrides, args.task, args.model)
     print_plan(suite, args.runs)
     if args.plan:
         return 0
-    code = run_cells(suite, args.runs)
+    code = run_cells(suite, launcher, args)
     results = results_of(suite, args.runs)
     written = _write(results, args.output or FOLDER / args.paper, _again(args))
     print(to_terminal(cells_table(results)).rstrip("\n"))

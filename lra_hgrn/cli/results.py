@@ -155,7 +155,8 @@ def _of_suite(name: str, runs: Path) -> list[Path]:
     from lra_hgrn.suite import load_suite
 
     suite = load_suite(name)
-    found = [folder for job in suite.jobs if ((folder := job.directory(runs)) / FILE).is_file()]
+    tried = [one for job in suite.jobs for one in suite.tries(job, runs)]
+    found = [folder for job in tried if ((folder := job.directory(runs)) / FILE).is_file()]
     if not found:
         raise UserError(f"No run of the suite {name} is in {runs}: `lra sweep {name}` makes them.")
     return found

@@ -78,10 +78,12 @@ class Display:
 
     def leave(self, job: Job) -> None:
         """Show a cell no longer as being at work: it has no result yet."""
-        row = self._rows.pop(job.name, None)
-        if row is not None and self._bar is not None:
+        if job.name not in self._rows:
+            return
+        self._started -= 1
+        row = self._rows.pop(job.name)
+        if self._bar is not None:
             self._bar.remove_task(row)
-            self._started -= 1
 
     def finish(self, job: Job, record: Record | None, failure: str | None) -> None:
         """Show what came of a cell."""

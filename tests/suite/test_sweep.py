@@ -107,11 +107,16 @@ def test_a_failure_is_one_sentence_and_the_others_go_on(tmp_path):
     assert suite.jobs[2].record(runs).status == "finished"
 
 
-def test_a_cell_that_lost_its_place_goes_on_as_often_as_allowed(tmp_path):
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_cell_that_lost_its_place_goes_on_as_often_as_allowed(tmp_path, monkeypatch, capsys, terminal):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)  # bars there, lines else
     suite = make_suite(tmp_path, 1)
     launcher = Told(tmp_path, {1: [STOPPED, STOPPED, "finished"]}, retries=2)
     assert sweep(suite, tmp_path, launcher) == []
     assert launcher.started == [1, 1, 1]
+    said = capsys.readouterr().err
+    assert "[1/1] HGRN on listops (tiny), seed 1: test accuracy" in said
+    assert said.count("[1/1]") == (1 if terminal else 4)
     launcher = Told(tmp_path / "again", {1: [STOPPED, STOPPED, "finished"]}, retries=1)
     (failure,) = sweep(suite, tmp_path / "again", launcher)
     assert "failed (exit 130)" in failure
