@@ -25,7 +25,7 @@ from lra_hgrn.models import SequenceClassifier, build_classifier
 from lra_hgrn.models.norm import synchronise_batch_norm
 from lra_hgrn.progress import Reporter, Silent
 from lra_hgrn.results.files import CONFIG, write_whole
-from lra_hgrn.results.record import FILE, Device, Incident, Memory, Record, Status, load_record, lower_bounds
+from lra_hgrn.results.record import Device, Incident, Memory, Record, Status, lower_bounds
 from lra_hgrn.results.stats import above_chance
 from lra_hgrn.training import environment, processes
 from lra_hgrn.training.checkpoints import AtomicCheckpointIO, newest_checkpoint
@@ -70,10 +70,7 @@ def train(config: Config, directory: Path, *, resume: bool = False) -> Record:
     check_installed(config.train.tracker)
     given = processes.place_from_environment(config.train.devices)
     if given is not None and not given.first:
-        record = ended(config, directory)
-        if record is None:
-            join(config, directory, "execute")
-        return record or load_record(directory / FILE)
+        return ended(config, directory) or join(config, directory, "execute")
     with opened(config, directory, resume) as record:
         if record is not None:
             return record
@@ -106,15 +103,19 @@ def validate(config: Config, directory: Path, reporter: Reporter) -> Validation:
         return _first(config, directory, reporter, None, "validate")
 
 
-def join(config: Config, directory: Path, mode: Mode) -> None:
-    """Be one of the processes that share the batches of a run, but not the first, which writes and tells."""
+def join(config: Config, directory: Path, mode: Mode) -> Any:
+    """Be one of the processes that share the batches of a run, but not the first, which writes and tells.
+
+    Returns:
+        What the first one returns.
+    """
     place = processes.place_from_environment(config.train.devices)
     assert place is not None
     config.train.tracker, config.profile = "none", False
     with Stopping() as stopping:
-        run = _Run(config, directory, Silent(), stopping, place)
-        getattr(run, mode)()
+        result = getattr(_Run(config, directory, Silent(), stopping, place), mode)()
     processes.leave()
+    return result
 
 
 def _first(config: Config, directory: Path, reporter: Reporter, given: Place | None, mode: Mode) -> Any:

@@ -174,7 +174,7 @@ def break_record(run):
         (add_key, [], "Did you mean 'model.layers'?"),
         (lambda run: (run / "best.ckpt").unlink(), [], "has no best.ckpt: train the run, or choose another"),
         (lambda run: (run / "best.ckpt").write_bytes(b"no"), [], "best.ckpt cannot be read"),
-        (lambda run: torch.save({"a": 1}, run / "best.ckpt"), [], "does not fit the model of config.yaml beside it"),
+        (lambda run: torch.save({"a": 1}, run / "best.ckpt"), [], "it holds no state of a run"),
         (break_weights, [], "does not fit the model of config.yaml beside it"),
         (break_record, [], "are not those that"),
         (lambda run: (run / "inspection").write_text(""), [], "Cannot write to"),
