@@ -27,7 +27,7 @@ def config(folder, minutes):
             "model": {"name": "HGRN", "d_model": 8, "dropout": 0.2, "norm": "batch", "positions": "learned"},
             "optim": {"lr": 0.01, "warmup_steps": 4, "clip": 1.0},
             "train": {
-                **{"epochs": 3, "batch_size": 16, "log_every": 4, "accelerator": "cpu", "plateau_epochs": 1},
+                **{"epochs": 2, "batch_size": 16, "log_every": 4, "accelerator": "cpu", "plateau_epochs": 1},
                 "checkpoint_minutes": minutes,
             },
         },

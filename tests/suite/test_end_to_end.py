@@ -156,8 +156,8 @@ def test_train_by_hand_and_a_mistake_in_a_mixer_option(home):
 
 @pytest.mark.slow
 def test_the_demo_shortened(home):
-    """`make demo` on three tasks, one pass over the data: both models learn ListOps, table and report are whole."""
-    tasks = ("listops", "retrieval", "image")  # the other three come in their first steps in `test_recipes.py`
+    """`make demo` on two tasks, one pass over the data: both models learn ListOps, table and report are whole."""
+    tasks = ("listops", "retrieval")  # the others come in their first steps in `test_recipes.py`
     words = ("demo", "train.epochs=1", "optim.warmup_steps=50", *(word for task in tasks for word in ("--task", task)))
     code, _, err = lra(home, "sweep", *words)
     assert code == 0, err
@@ -166,10 +166,10 @@ def test_the_demo_shortened(home):
     assert [(row["task"], row["model"]) for row in rows] == [
         (task, model) for task in tasks for model in ("HGRN", "Transformer")
     ]
-    assert [row["source"] for row in rows[::2]] == ["generated", "mini", "mini"]
+    assert [row["source"] for row in rows[::2]] == ["generated", "mini"]
     for row in rows[:2]:
         assert float(row["accuracy"]) > float(row["chance"]) + 0.1, row
     assert all(float(row["tokens_per_second"]) > 0 for row in rows)
     code, out, err = lra(home, "report", *words)
     assert code == 0, err
-    assert (home / "results" / "report.html").read_text().count("<svg") >= 3
+    assert (home / "results" / "report.html").read_text().count("<svg") >= 2
