@@ -13,7 +13,7 @@ from lra_hgrn.results.tables.table import count, describe, sentences
 
 ACCURACY = (
     "Accuracy: test split, checkpoint best on validation, mean over seeds; ± is the sample standard deviation. "
-    "Seeds that diverged or failed have no accuracy and are not in the mean; seeds at chance are."
+    "Seeds that failed or were spoilt by their numbers have no accuracy and are not in the mean; seeds at chance are."
 )
 
 
