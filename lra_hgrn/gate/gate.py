@@ -11,7 +11,7 @@ from lra_hgrn.errors import UserError
 from lra_hgrn.gate import judge, yardstick
 from lra_hgrn.gate.baseline import SCHEMA, Baseline, CellBaseline, packed
 from lra_hgrn.gate.judge import Finding
-from lra_hgrn.gate.measure import Measured, measure, measure_yardstick, other_backends, pace
+from lra_hgrn.gate.measure import Measured, measure, measure_yardstick, other_backends, pace, prepare_data
 from lra_hgrn.gate.trees import Tree, this_tree, tree_of
 from lra_hgrn.results.cells import Key
 from lra_hgrn.suite import Job, Suite
@@ -118,6 +118,7 @@ def _measure(jobs: Sequence[Job], output: Path, other: Tree | None, progress: Pr
         own = environment.kernel_backend(environment.compute_device(job.config.train.accelerator))
         backends = other_backends(job, own) if job.key.model not in seen else []  # once for each model
         seen.add(job.key.model)
+        prepare_data(job, here)
         yield measure(job, output / "runs", here, opponent, backends)
     progress(len(jobs), "")
 

@@ -1,6 +1,9 @@
 """Run one cell of a suite to its record, and time it in turns with what it is compared with."""
 
+import contextlib
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +21,8 @@ from lra_hgrn.models.registry import resolve_mixer
 from lra_hgrn.results.predictions import FILE, load_predictions
 from lra_hgrn.results.record import Record
 from lra_hgrn.suite import Job
+from lra_hgrn.training.data import build_task
+from lra_tasks import TaskError
 
 GOLDEN = 10  # first steps whose losses are kept
 TURNS = 10
@@ -84,6 +89,20 @@ def measure(job: Job, runs: Path, tree: Tree, opponent: Opponent, backends: Sequ
     losses = {name: kept for name in backends if (kept := _first_losses(job, logs, tree, name))}
     losses[record.device.backend] = first["losses"]
     return Measured(job, record, predictions.best == predictions.labels, losses, found)
+
+
+def prepare_data(job: Job, tree: Tree) -> None:
+    """Prepare a cell's data in a process of its own, unless they are there.
+
+    A run that prepared them itself would keep memory from it, and seem to take less in training than one that did not.
+    What goes wrong here is said by the cell, which tries it again.
+    """
+    with contextlib.suppress(TaskError):
+        if build_task(job.config).folder.is_dir():
+            return
+    words = [word for word in job.words if word.startswith("task.")]
+    command = [sys.executable, "-P", "-m", "lra_hgrn", "data", "prepare", job.task, *words]
+    subprocess.run(command, cwd=tree.folder, env={**os.environ, **tree.variables}, capture_output=True)
 
 
 def pace(job: Job, run: Path, log: Path, tree: Tree, **variables: str) -> Runner:

@@ -16,7 +16,8 @@ from lra_hgrn.errors import UserError
 from lra_hgrn.gate import judge, output, trees, yardstick
 from lra_hgrn.gate.baseline import SCHEMA, Baseline, CellBaseline, load_baseline, packed
 from lra_hgrn.gate.gate import Outcome
-from lra_hgrn.gate.measure import Measured, Race, other_backends
+from lra_hgrn.gate.measure import Measured, Race, other_backends, prepare_data
+from lra_hgrn.gate.trees import this_tree
 from lra_hgrn.results.record import load_record
 from lra_hgrn.suite import load_suite
 
@@ -274,3 +275,15 @@ def test_commits_that_are_not_there(tmp_path, monkeypatch):
         pass
     listed = subprocess.run(["git", "worktree", "list"], capture_output=True, text=True, check=True).stdout
     assert len(listed.splitlines()) == 1
+
+
+def test_data_are_prepared_before_anything_is_measured(tmp_path, monkeypatch):
+    (tmp_path / "gate.yaml").write_text("title: T\nset: {task: {scale: tiny}}\ncells: [{model: hgrn, task: listops}]\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LRA_DATA", str(tmp_path / "data"))
+    (job,) = load_suite("gate.yaml").jobs
+    prepare_data(job, this_tree())
+    (store,) = (tmp_path / "data" / "listops").glob("s4-tiny-*/meta.json")
+    made = store.stat().st_mtime_ns
+    prepare_data(job, this_tree())
+    assert store.stat().st_mtime_ns == made
