@@ -9,7 +9,6 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from lra_hgrn.errors import UserError
-from lra_hgrn.results.files import LOCK
 from lra_hgrn.suite import Job
 
 FOLDER = ".sweep"  # in the folder of the runs
@@ -21,20 +20,7 @@ def claim(job: Job, runs: Path) -> FileLock | None:
     Raises:
         UserError: nothing can be locked there.
     """
-    return _take(runs / FOLDER / f"{job.name}.lock")
-
-
-def at_work(directory: Path) -> bool:
-    """Tell whether a process works in a run's folder."""
-    if not (directory / LOCK).exists():
-        return False
-    lock = _take(directory / LOCK)
-    if lock is not None:
-        lock.release()
-    return lock is None
-
-
-def _take(path: Path) -> FileLock | None:
+    path = runs / FOLDER / f"{job.name}.lock"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path)

@@ -11,13 +11,15 @@ from types import FrameType
 from filelock import FileLock
 
 from lra_hgrn.errors import BUSY, Stopped, UserError
+from lra_hgrn.results.files import LOCK
 from lra_hgrn.results.record import Record
 from lra_hgrn.suite import Job, Suite
 from lra_hgrn.sweep.cells import failure, further, is_final, missing
-from lra_hgrn.sweep.claims import at_work, claim
+from lra_hgrn.sweep.claims import claim
 from lra_hgrn.sweep.display import Display
 from lra_hgrn.sweep.launcher import STOPPED, Ended, Launcher
 from lra_hgrn.sweep.process import LOOK
+from lra_tasks.holdings import is_at_work
 
 PATIENCE = 2.0  # seconds between two looks at cells that other processes are at work on
 
@@ -143,7 +145,7 @@ class _Sweep:
         held = claim(job, self.runs)
         if held is not None:
             held.release()
-        return held is not None and not at_work(job.directory(self.runs))
+        return held is not None and not is_at_work(job.directory(self.runs) / LOCK)
 
 
 @contextmanager

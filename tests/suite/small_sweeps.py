@@ -1,10 +1,13 @@
 """Sweeps over cells that take some seconds, as commands in a user's folder: where do they run, and how often?"""
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+from lra_hgrn.results.record import load_record
 
 HERE = Path(__file__).parent
 
@@ -108,3 +111,16 @@ def begins_of(run):
     """Return the steps at which the sessions of a run began to train."""
     lines = (run / "log.txt").read_text().splitlines()
     return [int(line.split(": train ")[1].split("/")[0]) for line in lines if ": train " in line]
+
+
+def assert_stops(home, *words):
+    """Stop a sweep of one seed while its cell trains: the cell saves its state and ends too."""
+    runs = home / "results" / "runs"
+    with start(home, "sweep", "slow.yaml", *words) as sweep:
+        (run,) = until(lambda: in_training(runs), sweep)
+        sweep.send_signal(signal.SIGTERM)
+        code, _, err = ended(sweep)
+    assert code == 130, err
+    assert "the same command goes on" in err
+    assert load_record(run / "record.json").status == "stopped"
+    assert worker(run) is None

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 
@@ -11,6 +10,7 @@ from filelock import FileLock
 from small_runs import make_run
 from small_sweeps import (
     HERE,
+    assert_stops,
     begins_of,
     ended,
     finishes_of,
@@ -80,16 +80,7 @@ def test_a_node_is_lost_and_no_cell_is(cluster, tmp_path):
 
 @pytest.mark.slow
 def test_a_stopped_sweep_stops_its_cells(cluster, tmp_path):
-    home = make_home(tmp_path, seeds=1)
-    runs = home / "results" / "runs"
-    with start(home, "sweep", "slow.yaml", "--launcher", "ray", "--address", cluster.address) as sweep:
-        (run,) = until(lambda: in_training(runs), sweep)
-        sweep.send_signal(signal.SIGTERM)
-        code, _, err = ended(sweep)
-    assert code == 130, err
-    assert "the same command goes on" in err
-    assert load_record(run / "record.json").status == "stopped"
-    assert worker(run) is None
+    assert_stops(make_home(tmp_path, seeds=1), "--launcher", "ray", "--address", cluster.address)
 
 
 # -- without a shared file system

@@ -4,10 +4,20 @@ import os
 import signal
 
 import pytest
-from small_sweeps import begins_of, ended, finishes_of, in_training, make_home, parent, start, until, worker
+from small_sweeps import (
+    assert_stops,
+    begins_of,
+    ended,
+    finishes_of,
+    in_training,
+    make_home,
+    parent,
+    start,
+    until,
+    worker,
+)
 
 from lra_hgrn.errors import UserError
-from lra_hgrn.results.record import load_record
 from lra_hgrn.sweep.on_slurm import Cell, OnSlurm, parameters
 
 SLURM = ("--launcher", "slurm", "--slurm", "cluster=local")
@@ -38,16 +48,7 @@ def test_a_job_that_is_preempted_goes_on(tmp_path):
 
 @pytest.mark.slow
 def test_a_stopped_sweep_cancels_its_jobs(tmp_path):
-    home = make_home(tmp_path, seeds=1)
-    runs = home / "results" / "runs"
-    with start(home, "sweep", "slow.yaml", *SLURM) as sweep:
-        (run,) = until(lambda: in_training(runs), sweep)
-        sweep.send_signal(signal.SIGTERM)
-        code, _, err = ended(sweep)
-    assert code == 130, err
-    assert "the same command goes on" in err
-    assert load_record(run / "record.json").status == "stopped"
-    assert worker(run) is None
+    assert_stops(make_home(tmp_path, seeds=1), *SLURM)
 
 
 def test_what_goes_on_is_the_same_cell_without_its_process(tmp_path):
