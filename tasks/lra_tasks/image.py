@@ -46,6 +46,7 @@ class Image(LRATask):
     augmentation = "Training images are cropped and flipped at random."
     scales: ClassVar[dict[str, ImageScale]] = {
         "full": ImageScale(45_000, 5_000, 10_000),
+        "tenth": ImageScale(4_500, 500, 1_000),
         "small": ImageScale(9_000, 1_000, 2_000),
         "tiny": ImageScale(9_000, 1_000, 2_000, pool=2),
     }

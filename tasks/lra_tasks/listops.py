@@ -60,6 +60,7 @@ class ListOps(LRATask):
     card = cards.LISTOPS
     scales: ClassVar[dict[str, ListOpsScale]] = {
         "full": ListOpsScale(96_000, 2_000, 2_000),
+        "tenth": ListOpsScale(9_600, 2_000, 2_000),  # val and test whole: a tenth of them is too few
         "small": ListOpsScale(48_000, 2_000, 2_000, Grammar(max_depth=7, min_length=100, max_length=500)),
         "tiny": ListOpsScale(32_000, 2_000, 2_000, Grammar(max_depth=4, max_args=5, min_length=10, max_length=60)),
         # Beyond the Long Range Arena, as deep as keeps enough of the attempts.

@@ -32,6 +32,7 @@ class Pathfinder(LRATask):
     card = cards.PATHFINDER
     scales: ClassVar[dict[str, PathfinderScale]] = {
         "full": PathfinderScale(160_000, 20_000, 20_000, PRESETS[32]),
+        "tenth": PathfinderScale(16_000, 2_000, 2_000, PRESETS[32]),
         "small": PathfinderScale(16_000, 2_000, 2_000, PRESETS[32]),
         "tiny": PathfinderScale(20_000, 2_000, 2_000, replace(PRESETS[16], window=14, contour_length=3)),
         # Beyond the Long Range Arena's table.
@@ -116,6 +117,7 @@ class PathX(Pathfinder):
     card = cards.PATHX
     scales: ClassVar[dict[str, PathfinderScale]] = {
         "full": PathfinderScale(160_000, 20_000, 20_000, PRESETS[128]),
+        "tenth": PathfinderScale(16_000, 2_000, 2_000, PRESETS[128]),
         "small": PathfinderScale(16_000, 2_000, 2_000, PRESETS[128]),
         "tiny": PathfinderScale(10_000, 1_000, 2_000, replace(PRESETS[16], window=20, contour_length=4, distractors=1)),
         # Beyond the Long Range Arena's table: Path-256.

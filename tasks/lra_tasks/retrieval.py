@@ -42,6 +42,7 @@ class Retrieval(DocumentTask):
     card = cards.RETRIEVAL
     scales: ClassVar[dict[str, DocumentScale]] = {
         "full": DocumentScale(147_086, 18_090, 17_437),
+        "tenth": DocumentScale(14_709, 1_809, 1_744),
         "small": DocumentScale(10_000, 2_000, 2_000, max_length=1_024),
         "tiny": DocumentScale(10_000, 1_000, 2_000, max_length=128),
     }

@@ -26,6 +26,7 @@ class Text(DocumentTask):
     card = cards.TEXT
     scales: ClassVar[dict[str, DocumentScale]] = {
         "full": DocumentScale(25_000, 0, 25_000),
+        "tenth": DocumentScale(2_500, 0, 2_500),
         "small": DocumentScale(5_000, 0, 5_000, max_length=1_024),
         "tiny": DocumentScale(12_000, 0, 2_000, max_length=128),
     }
