@@ -7,12 +7,29 @@ from pathlib import Path
 from lra_hgrn.cli.arguments import add_suite, results_of, suite_of
 
 FOLDER = Path("results") / "figures"
+FAMILIES = (
+    *("deviation", "accuracy-speed", "cost-length", "curves"),
+    *("calibration", "depth-length", "mistakes", "lower-bounds"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_suite(parser)
+    add_figure(parser)
     parser.add_argument("--output", type=Path, metavar="DIR", help=f"folder of the files ({FOLDER}/SUITE)")
     parser.add_argument("--format", choices=("pdf", "png", "svg"), default="pdf", help="of the files (pdf, for LaTeX)")
+
+
+def add_figure(parser: argparse.ArgumentParser) -> None:
+    """[--figure FAMILY ...]"""
+    parser.add_argument(
+        "--figure",
+        action="append",
+        default=[],
+        choices=FAMILIES,
+        metavar="FAMILY",
+        help=f"only these figures; may be repeated: {', '.join(FAMILIES)} (all)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -24,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     suite = suite_of(args)
     results = results_of(suite, args.runs)
     folder = FOLDER / suite.name if args.output is None else args.output
-    for item in plates(results):
+    for item in plates(results, args.figure):
         if isinstance(item, Omission):
             print(f"lra: {item.name} is left out. {item.reason}", file=sys.stderr)
             continue

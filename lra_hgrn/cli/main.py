@@ -19,7 +19,7 @@ COMMANDS = {
     "reproduce": "run a paper's table, or one model's published cells, and set it beside what was published",
     "table": "print the comparison table of a suite",
     "compare": "test which differences between the models of a suite are more than noise",
-    "report": "write a suite's results as one HTML page",
+    "report": "write a suite's results as one HTML page, or into a Markdown page",
     "figures": "write every figure that a suite's results support as a file",
     "inspect": "show what a trained model learnt: its forget gates, and what its decisions depend on",
     "results": "list, show, export, import and verify the records of runs",
@@ -56,6 +56,12 @@ def parser_for(command: str | None) -> argparse.ArgumentParser:
 
 def dispatch(argv: Sequence[str]) -> int:
     """Run one command line and return its exit code; errors are raised."""
+    args = parse(argv)
+    return _module(args.command).run(args)
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Read one command line."""
     command = next((word for word in argv if not word.startswith("-")), None)
     if command is not None and command not in COMMANDS:
         raise UserError(f"Unknown command {command!r}.{nearest(command, COMMANDS)} See `lra --help`.")
@@ -65,7 +71,7 @@ def dispatch(argv: Sequence[str]) -> int:
         if not hasattr(args, "overrides") or any(word.startswith("-") or "=" not in word for word in rest):
             raise UserError(f"Unrecognized words: {' '.join(rest)}; see `lra {args.command} --help`.")
         args.overrides += rest
-    return _module(args.command).run(args)
+    return args
 
 
 def _module(command: str) -> Any:

@@ -135,7 +135,8 @@ def test_page_escapes_every_text(suite):
 
 
 def test_page_says_what_to_know_before_reading(suite, text):
-    assert "text × HGRN: no run yet." in Page(text).text
+    without = ", ".join(f"text × {model}" for model in MODELS)
+    assert f"No run yet: {without}." in Page(text).text
     root, records = suite
     diverged = make_record(task="text", status="diverged", message="The loss was nan at step 7.", scores=None)
     departed = make_record(task="text", model=MODELS[1], track="open", departures=["RGB input"])
@@ -155,7 +156,7 @@ def test_page_says_what_to_know_before_reading(suite, text):
 def test_page_of_an_empty_suite(tmp_path):
     page = Page(write((tmp_path, [])))
     assert page.open == []
-    assert "listops × HGRN: no run yet." in page.text
+    assert "No run yet: listops × HGRN, " in page.text
     assert "svg" not in {tag for tag, _ in page.tags}
 
 

@@ -47,10 +47,16 @@ class Omission:
 Found = Iterator[Plate | Omission]
 
 
-def plates(results: Results) -> Found:
-    """Draw one figure after the other; each that cannot be drawn is an `Omission` in its place."""
-    for family in FAMILIES:
-        yield from family(results)
+def plates(results: Results, families: Sequence[str] = ()) -> Found:
+    """Draw one figure after the other; each that cannot be drawn is an `Omission` in its place.
+
+    Args:
+        results: the suite.
+        families: names in `FAMILIES` of the figures that are wanted; none: all.
+    """
+    for name, family in FAMILIES.items():
+        if name in families or not families:
+            yield from family(results)
 
 
 def _deviation(results: Results) -> Found:
@@ -178,16 +184,16 @@ def _bounds(results: Results) -> Found:
     yield from _drawn("lower-bounds", caption, lower_bound_profiles(results.cells), "No model here has lower bounds.")
 
 
-FAMILIES: tuple[Callable[[Results], Found], ...] = (
-    _deviation,
-    _speed,
-    _cost,
-    _curves,
-    _calibration,
-    _listops,
-    _mistakes,
-    _bounds,
-)
+FAMILIES: dict[str, Callable[[Results], Found]] = {
+    "deviation": _deviation,
+    "accuracy-speed": _speed,
+    "cost-length": _cost,
+    "curves": _curves,
+    "calibration": _calibration,
+    "depth-length": _listops,
+    "mistakes": _mistakes,
+    "lower-bounds": _bounds,
+}
 
 
 def _drawn(name: str, caption: str, figure: Figure | None, reason: str, problems: Sequence[str] = ()) -> Found:

@@ -40,9 +40,13 @@ def runs_section(records: Sequence[Record], runs: Path | None, report: Path) -> 
     """
     if not records:
         return ""
-    table = Table("", _COLUMNS, [_row(record) for record in records])
     written = (_record(record, runs, report) for record in records)
-    return page.section("Runs", f"<p>{page.text(_SAID)}</p>", to_html(table), *written)
+    return page.section("Runs", f"<p>{page.text(_SAID)}</p>", to_html(runs_table(records)), *written)
+
+
+def runs_table(records: Sequence[Record]) -> Table:
+    """Make a table with one row for each run."""
+    return Table("", _COLUMNS, [_row(record) for record in records])
 
 
 def _row(record: Record) -> list[Entry]:
@@ -93,8 +97,12 @@ def _record(record: Record, runs: Path | None, report: Path) -> str:
 
 def _file(record: Record, runs: Path | None, report: Path) -> str:
     """Return a link to the file where it lies; the page may be read where it does not, and holds all of it."""
-    path = runs / record.run / FILE if runs is not None else None
-    if path is None or not path.is_file():
+    if runs is None or not (runs / record.run / FILE).is_file():
         return ""
-    target = quote(Path(os.path.relpath(path, report.parent)).as_posix())
-    return f'<p class="file"><a href="{page.text(target)}">{page.text(target)}</a></p>'
+    target = page.text(link(record.run, runs, report))
+    return f'<p class="file"><a href="{target}">{target}</a></p>'
+
+
+def link(run: str, runs: Path, report: Path) -> str:
+    """Return the address of a run's record, seen from the page."""
+    return quote(Path(os.path.relpath(runs / run / FILE, report.parent)).as_posix())
