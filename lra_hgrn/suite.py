@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -40,6 +40,7 @@ class SuiteFile:
     tasks: list[str] = field(default_factory=list)
     seeds: list[int] = field(default_factory=lambda: [1])
     baseline: str | None = None  # name in tables of the model that speeds are compared with
+    compare: Literal["all", "baseline"] = "all"  # every two models of a task, or each with the baseline alone
     against: list[str] = field(default_factory=list)  # published rows beside the measured ones, by id
     reproduces: str | None = None  # what `lra reproduce` calls this suite
     set: dict[str, Any] = field(default_factory=dict)  # options of every cell
@@ -87,6 +88,7 @@ class Suite:
     baseline: str | None
     jobs: list[Job]
     against: tuple[str, ...] = ()
+    compared_with: str | None = None  # the only model that the others are tested against; None: every two are
 
     @property
     def keys(self) -> list[Key]:
@@ -198,7 +200,10 @@ def _compose(
         if not (tasks or models):
             raise UserError(f"{origin}: baseline {baseline!r} is none of the models {', '.join(known)}.")
         baseline = None
-    return Suite(name, suite.title, baseline, jobs, tuple(suite.against))
+    if suite.compare == "baseline" and suite.baseline is None:
+        raise UserError(f"{origin}: `compare: baseline` needs a `baseline`.")
+    compared_with = baseline if suite.compare == "baseline" else None
+    return Suite(name, suite.title, baseline, jobs, tuple(suite.against), compared_with)
 
 
 def _chosen(cells: Sequence[Cell], tasks: Sequence[str], models: Sequence[str], origin: str) -> list[Cell]:

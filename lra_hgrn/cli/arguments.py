@@ -82,6 +82,7 @@ def results_of(suite: "Suite", runs: Path, against: Sequence[str] | None = None)
         records,
         title=suite.title,
         baseline=suite.baseline,
+        compared_with=suite.compared_with,
         against=suite.against if against is None else against,
         runs=runs,
         problems=problems,

@@ -103,11 +103,17 @@ def apart(answers: Sequence[Answers]) -> list[str]:
     return said
 
 
-def compare_answers(answers: Sequence[Answers]) -> list[Comparison]:
-    """Compare the models of each task, all pairs that were tested on the same samples, in the order given."""
+def compare_answers(answers: Sequence[Answers], only: str | None = None) -> list[Comparison]:
+    """Compare the models of each task that were tested on the same samples, in the order given.
+
+    Args:
+        answers: of the cells.
+        only: the one model that each other one is compared with; None: all pairs.
+    """
     made = []
     for first, second in combinations(answers, 2):
-        if first.task == second.task and first.data == second.data:
+        wanted = only is None or only in (first.model, second.model)
+        if wanted and first.task == second.task and first.data == second.data:
             test = dataclasses.asdict(compare(first.correct, second.correct))
             made.append(
                 Comparison(

@@ -22,6 +22,7 @@ class Results:
     others: list[Record] = field(default_factory=list)  # records that belong to no cell
     methods: list[Method] = field(default_factory=list)  # published rows to set beside the measured ones
     baseline: str | None = None  # model whose speed the others' are compared with
+    compared_with: str | None = None  # the only model that the others are tested against; None: every two are
     runs: Path | None = None  # folder of the runs' folders; None: there are records and nothing else
     problems: list[str] = field(default_factory=list)  # one sentence for each record that could not be read
 
@@ -57,7 +58,7 @@ class Results:
     @cached_property
     def comparisons(self) -> list[Comparison]:
         """The tests between the models of each task, from the predictions of the runs; none without them."""
-        return compare_answers(self.answers)
+        return compare_answers(self.answers, self.compared_with)
 
     def summary(self, cell: Cell) -> Summary | None:
         """Summarise a cell as `Cell.summary` does, with the bootstrap's interval where its predictions are there."""
@@ -81,6 +82,7 @@ def gather(
     *,
     title: str = "",
     baseline: str | None = None,
+    compared_with: str | None = None,
     against: Sequence[str] = (),
     runs: Path | None = None,
     problems: Sequence[str] = (),
@@ -92,6 +94,7 @@ def gather(
         records: of its runs.
         title: of the suite.
         baseline: name in tables of the model that speeds are compared with.
+        compared_with: name of the only model that the others are tested against; None: every two models of a task are.
         against: ids of published rows (``results/published.csv``).
         runs: folder of the runs' folders.
         problems: sentences on records that could not be read.
@@ -100,4 +103,4 @@ def gather(
         UserError: runs of one cell cannot be averaged, or there is no such published row.
     """
     cells, others = collect(keys, records)
-    return Results(title, cells, others, find_methods(against), baseline, runs, list(problems))
+    return Results(title, cells, others, find_methods(against), baseline, compared_with, runs, list(problems))

@@ -21,6 +21,7 @@ from lra_hgrn.results.compare import (
 from lra_hgrn.results.paired import MCNEMAR, WELCH, holm
 from lra_hgrn.results.predictions import FILE, Predictions, make_predictions
 from lra_hgrn.results.record import Score, Scores
+from lra_hgrn.results.tables.cells_table import cells_table
 from lra_hgrn.results.tables.render import to_csv, to_markdown
 from lra_hgrn.suite import load_suite
 
@@ -75,6 +76,16 @@ def test_all_pairs_of_a_task_are_compared_in_order():
     assert found[0].p == pytest.approx(2 * 0.5**20)  # 20 samples that only one run got right, all the same one
     assert [one.adjusted for one in found] == holm([one.p for one in found])
     assert all(one.low < one.difference < one.high for one in found)
+
+
+def test_models_are_compared_with_one_alone_where_that_is_asked_for():
+    runs = Runs(a=[800], b=[700], c=[600], d=[500])
+    answers, _ = load_answers(runs.cells, runs)
+    found = compare_answers(answers, "b")
+    assert [(one.first, one.second) for one in found] == [("a", "b"), ("b", "c"), ("b", "d")]
+    assert [one.adjusted for one in found] == holm([one.p for one in found])  # over three tests and not over six
+    results = make_results(runs.records, ("listops",), ("a", "b", "c", "d"), compared_with="b")
+    assert "No model is marked as best: each is compared with b alone." in to_markdown(cells_table(results))
 
 
 def test_models_of_different_tasks_and_scales_are_not_compared():

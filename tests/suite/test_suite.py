@@ -47,6 +47,17 @@ def test_cells_times_seeds_with_shared_own_and_given_options(tmp_path):
     assert len({job.directory(tmp_path) for job in suite.jobs}) == 4
 
 
+def test_models_may_be_compared_with_the_baseline_alone(tmp_path):
+    assert load_suite(write(tmp_path, SUITE)).compared_with is None
+    text = SUITE + "compare: baseline\n"
+    assert load_suite(write(tmp_path, text)).compared_with == "Transformer"
+    assert load_suite(write(tmp_path, text), models=["hgrn"]).compared_with is None
+    with pytest.raises(UserError, match="needs a `baseline`"):
+        load_suite(write(tmp_path, text.replace("baseline: Transformer\n", "")))
+    with pytest.raises(UserError, match="mine.yaml"):
+        load_suite(write(tmp_path, SUITE + "compare: some\n"))
+
+
 def test_a_seed_on_the_command_line_replaces_the_seeds(tmp_path):
     suite = load_suite(write(tmp_path, SUITE), ["seed=7"])
     assert [job.config.seed for job in suite.jobs] == [7, 7]

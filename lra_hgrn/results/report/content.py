@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 
 from lra_hgrn.results.cells import Cell
+from lra_hgrn.results.compare import apart, comparison_table
 from lra_hgrn.results.gather import Results
 from lra_hgrn.results.record import Record
 from lra_hgrn.results.tables.cells_table import cells_table
@@ -11,7 +12,6 @@ from lra_hgrn.results.tables.models_table import models_table
 from lra_hgrn.results.tables.table import Table, count, describe, sentences
 
 LONG = 15  # rows of a table that is still shown openly
-COMPARED = "Every pair of models of a task, on the same test samples"
 
 
 def summary(results: Results) -> str:
@@ -31,6 +31,13 @@ def tables(results: Results) -> list[Table]:
     found = {"Model by model: test accuracy in per cent": models_table(results)} if len(results.tasks) > 1 else {}
     found["Cell by cell: accuracy, speed and size"] = cells_table(results)
     return [dataclasses.replace(table, caption=caption) for caption, table in found.items()]
+
+
+def compared(results: Results) -> Table:
+    """The tests between models."""
+    only = results.compared_with
+    which = "Every pair of models of a task" if only is None else f"Each model of a task and {only}"
+    return comparison_table(results.comparisons, f"{which}, on the same test samples", apart(results.answers))
 
 
 def notices(results: Results) -> list[str]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from lra_hgrn.results.compare import apart, comparison_table
 from lra_hgrn.results.figures.gallery import Omission, Plate, plates
 from lra_hgrn.results.figures.style import to_png
 from lra_hgrn.results.gather import Results
@@ -40,7 +39,7 @@ def section(
     runs, records = results.runs, results.records
     refer = _reference if runs is not None else None
     drawn, left_out = _figures(plates(results, families), page, name)
-    compared = comparison_table(results.comparisons, content.COMPARED, apart(results.answers))
+    compared = content.compared(results)
     parts = [
         content.summary(results),
         _folded("To know before reading", _list(content.notices(results))),

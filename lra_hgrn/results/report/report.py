@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from lra_hgrn.results.compare import Comparison, apart, comparison_table
 from lra_hgrn.results.figures.gallery import Omission, Plate, plates
 from lra_hgrn.results.figures.style import WIDTH, to_svg
 from lra_hgrn.results.files import write_whole
@@ -12,6 +11,7 @@ from lra_hgrn.results.report import content, page
 from lra_hgrn.results.report.learnt import learnt
 from lra_hgrn.results.report.runs import runs_section
 from lra_hgrn.results.tables.render import to_html
+from lra_hgrn.results.tables.table import Table, count
 
 
 def write_report(results: Results, path: Path, *, commands: Sequence[str] = (), families: Sequence[str] = ()) -> Path:
@@ -31,7 +31,7 @@ def write_report(results: Results, path: Path, *, commands: Sequence[str] = (), 
         _head(results.title, content.summary(results)),
         _notices([*content.notices(results), *troubles]),
         page.section("Results", *map(to_html, content.tables(results))),
-        page.section("Which differences are real", _differences(results.comparisons, apart(results.answers))),
+        page.section("Which differences are real", _differences(content.compared(results))),
         page.section("Figures", _figures(plates(results, families))),
         found,
         runs_section(results.records, results.runs, path),
@@ -52,13 +52,13 @@ def _notices(found: Sequence[str]) -> str:
     return f'<section class="notices"><h2>To know before reading</h2><ul>{items}</ul></section>'
 
 
-def _differences(comparisons: Sequence[Comparison], said: Sequence[str]) -> str:
-    if not comparisons:
+def _differences(table: Table) -> str:
+    if not table.rows:
         return ""
-    table = to_html(comparison_table(comparisons, content.COMPARED, said))
-    if len(comparisons) <= content.LONG:
-        return table
-    return page.details(f"{len(comparisons)} comparisons", table, ' class="long"')
+    text = to_html(table)
+    if len(table.rows) <= content.LONG:
+        return text
+    return page.details(count(len(table.rows), "comparison"), text, ' class="long"')
 
 
 def _figures(found: Iterable[Plate | Omission]) -> str:

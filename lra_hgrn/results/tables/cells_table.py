@@ -47,7 +47,7 @@ def cells_table(results: Results) -> Table:
         notes.ACCURACY,
         "Interval: Wilson for the test sample; with several seeds joined with the t interval over seeds.",
         *([_DEVIATION] if compared else []),
-        notes.ranking(results.comparisons, bool(ranks)),
+        notes.ranking(results, bool(ranks)),
         *notes.remarks(results),
     ]
     return table

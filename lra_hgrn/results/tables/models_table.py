@@ -52,7 +52,7 @@ def models_table(results: Results, *, partial: bool = False) -> Table:
     table.remarks = [
         notes.ACCURACY,
         *([f"{_AVERAGES}; {missing}."] if len(results.tasks) > 1 else []),
-        notes.ranking(results.comparisons, bool(context.ranks)),
+        notes.ranking(results, bool(context.ranks)),
         *(stamps if len(stamps) == 1 else []),
         *notes.remarks(results),
     ]

@@ -95,8 +95,11 @@ def in_common(said: Mapping[str, Sequence[str]]) -> list[str]:
     return [note for note in first if all(note in other for other in others)]
 
 
-def ranking(comparisons: Sequence[Comparison], ranked: bool) -> str:
+def ranking(results: Results, ranked: bool) -> str:
     """By what best and second best are marked, or why nothing is."""
+    comparisons = results.comparisons
+    if results.compared_with is not None and not ranked:
+        return f"No model is marked as best: each is compared with {results.compared_with} alone."
     if not comparisons:
         return "No model is marked as best: no two models of a task could be compared on the same test samples."
     methods = ", ".join(dict.fromkeys(comparison.method for comparison in comparisons))
