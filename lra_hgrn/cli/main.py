@@ -67,10 +67,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         raise UserError(f"Unknown command {command!r}.{nearest(command, COMMANDS)} See `lra --help`.")
     args, rest = parser_for(command).parse_known_args(argv)
     if rest:
-        # argparse takes one run of positional words: overrides after an option come back here.
-        if not hasattr(args, "overrides") or any(word.startswith("-") or "=" not in word for word in rest):
+        # argparse takes one run of positional words: overrides, or names of runs, after an option come back here.
+        more = getattr(args, "overrides", getattr(args, "run", None))
+        pairs = hasattr(args, "overrides")
+        if not isinstance(more, list) or any(word.startswith("-") or (pairs and "=" not in word) for word in rest):
             raise UserError(f"Unrecognized words: {' '.join(rest)}; see `lra {args.command} --help`.")
-        args.overrides += rest
+        more += rest
     return args
 
 

@@ -178,6 +178,13 @@ def change_text(folder, name, old, new):
     (folder / name).write_text(text.replace(old, new))
 
 
+def test_names_of_runs_may_follow_options(capsys, tmp_path):
+    first, second, _ = (make_run(tmp_path / "runs", seed=seed).name for seed in (1, 2, 3))
+    code, _, _ = lra(capsys, "export", str(tmp_path / "out"), first, "--runs", str(tmp_path / "runs"), second)
+    assert code == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted((first, second))
+
+
 def test_verify_finds_nothing_in_a_whole_run(capsys, tmp_path):
     make_run(tmp_path)
     code, out, err = lra(capsys, "verify", "--runs", tmp_path)

@@ -54,7 +54,7 @@ def test_models_may_be_compared_with_the_baseline_alone(tmp_path):
     assert load_suite(write(tmp_path, text), models=["hgrn"]).compared_with is None
     with pytest.raises(UserError, match="needs a `baseline`"):
         load_suite(write(tmp_path, text.replace("baseline: Transformer\n", "")))
-    with pytest.raises(UserError, match="mine.yaml"):
+    with pytest.raises(UserError, match=r"mine\.yaml"):
         load_suite(write(tmp_path, SUITE + "compare: some\n"))
 
 

@@ -62,12 +62,23 @@ def test_published_facts():
 
 
 @pytest.mark.parametrize("name", lra_tasks.task_names())
+def test_a_tenth_is_the_published_task_with_a_tenth_of_its_samples(name, tmp_path):
+    tenth, full = (lra_tasks.get_task(name)(scale=scale, data_dir=tmp_path) for scale in ("tenth", "full"))
+    assert tenth.spec == full.spec
+    for split, size in full.parameters.sizes.items():
+        whole = name == "listops" and split != "train"
+        assert tenth.parameters.sizes[split] == (size if whole else -(-size // 10)), split
+    shapes = [dataclasses.replace(task.parameters, train=1, val=1, test=1) for task in (tenth, full)]
+    assert shapes[0] == shapes[1]
+
+
+@pytest.mark.parametrize("name", lra_tasks.task_names())
 def test_contract(name, tmp_path):
     cls = lra_tasks.get_task(name)
     card = lra_tasks.get_card(name)
     assert cls.name == name
     assert cls.card is card
-    assert {"tiny", "small", "full"} <= set(cls.scales)
+    assert {"tiny", "small", "tenth", "full"} <= set(cls.scales)
     full = cls(data_dir=tmp_path)
     assert full.parameters.sizes == {"train": card.train, "val": card.val, "test": card.test}
     for protocol in card.protocols:
