@@ -124,6 +124,15 @@ def test_overrides_may_follow_options_as_on_the_command_line(home, capsys):
     assert "lra sweep mine.yaml seed=1 --model hgrn" in page_of(home)
 
 
+def test_names_with_spaces_are_found(home, capsys):
+    (home / "my suite.yaml").write_text(SUITE)
+    (home / "pages" / "my page.md").write_text(PAGE.format(words="'my suite.yaml' --runs runs --figure curves"))
+    assert lra(capsys, "pages/my page.md")[0] == 0
+    (figure,) = re.findall(r"^!\[.+\]\((.+)\)$", (home / "pages" / "my page.md").read_text(), re.MULTILINE)
+    assert " " not in figure
+    assert (home / "pages" / unquote(figure)).is_file()
+
+
 def test_a_suite_without_runs_says_what_is_missing(home, capsys):
     put(home, "mine.yaml --runs nowhere --figure curves")
     assert lra(capsys, "pages/page.md")[0] == 0

@@ -40,14 +40,16 @@ def section(
     refer = _reference if runs is not None else None
     drawn, left_out = _figures(plates(results, families), page, name)
     compared = content.compared(results)
+    first, *others = content.tables(results)
     parts = [
         content.summary(results),
         _folded("To know before reading", _list(content.notices(results))),
-        *(_table(table, refer) for table in content.tables(results)),
+        to_markdown(first, refer),
+        *(_folded_if_long(table, refer) for table in others),
         _folded(f"Which differences are real: {count(len(compared.rows), 'comparison')}", to_markdown(compared))
         if compared.rows
         else "",
-        *(f"![{escape(caption)}]({target})\n\n{escape(caption)}" for target, caption, _ in drawn),
+        *(f"![{escape(caption)}]({quote(path)})\n\n{escape(caption)}" for path, caption, _ in drawn),
         _folded("Figures left out", _list(left_out)),
         _folded(f"{count(len(records), 'run')}, each with its record", to_markdown(runs_table(records), refer))
         if records
@@ -57,24 +59,23 @@ def section(
         "\n".join(f"{_reference(one.run)}: {link(one.run, runs, page)}" for one in records) if runs is not None else "",
     ]
     text = "\n\n".join(part.strip() for part in parts if part.strip()) + "\n"
-    return Section(text, {page.parent / target: png for target, _, png in drawn})
+    return Section(text, {page.parent / path: png for path, _, png in drawn})
 
 
 def _figures(
     found: Iterable[Plate | Omission], page: Path, name: str
 ) -> tuple[list[tuple[str, str, bytes]], list[str]]:
-    """Draw; return address, caption and content of each figure, and the reasons of those that there are not."""
+    """Draw; return path, caption and content of each figure, and the reasons of those that there are not."""
     drawn, left_out = [], []
     for item in found:
         if isinstance(item, Plate):
-            target = quote(f"{page.stem}-figures/{name}-{item.name}.png")
-            drawn.append((target, item.caption, to_png(item.figure)))
+            drawn.append((f"{page.stem}-figures/{name}-{item.name}.png", item.caption, to_png(item.figure)))
         else:
             left_out.append(f"{item.name}: {item.reason}")
     return drawn, left_out
 
 
-def _table(table: Table, refer: Callable[[str], str] | None) -> str:
+def _folded_if_long(table: Table, refer: Callable[[str], str] | None) -> str:
     text = to_markdown(table, refer)
     return text if len(table.rows) <= content.LONG else _folded(table.caption, text)
 
