@@ -81,12 +81,11 @@ def _rewrite(page: Path, args: argparse.Namespace) -> int:
         stale = [f"{page} is out of date"] * (text != before) + [f"{path} is missing" for path in missing]
         print(f"{'; '.join(stale)}: `lra report {page}` writes it anew." if stale else f"{page} is up to date.")
         return 1 if stale or problems else 0
-    try:
-        for path, content in files.items():
+    for path, content in {**files, page: text}.items():
+        try:
             print(write_whole(path, content))
-        print(write_whole(page, text))
-    except OSError as error:
-        raise UserError(f"Cannot write {error.filename}: {error.strerror}.") from None
+        except OSError as error:
+            raise UserError(f"Cannot write {path}: {error.strerror}; mend this and type the same again.") from None
     return 1 if problems else 0
 
 

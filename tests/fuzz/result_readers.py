@@ -26,6 +26,7 @@ from lra_hgrn.results.listing import description, listing
 from lra_hgrn.results.predictions import load_predictions
 from lra_hgrn.results.published import read_published
 from lra_hgrn.results.record import load_record
+from lra_hgrn.results.report import sections
 from lra_hgrn.results.tables.render import RENDERERS
 from lra_hgrn.suite import load_suite
 from lra_hgrn.training.checkpoints import load_checkpoint
@@ -137,6 +138,14 @@ def read_export(data, folder):
 def read_baseline(data, folder):
     (folder / "x.json").write_bytes(data)
     load_baseline(folder / "x.json")
+
+
+@target(lambda: [b"# A\n\n<!-- lra report demo 'seed=[1]' -->\nold\r\n<!-- end of lra report -->\n\nB\x0c"])
+def read_page(data, folder):
+    page = folder / "page.md"
+    page.write_bytes(data)
+    text = sections.rewritten(sections.read_page(page), page, " ".join)
+    assert sections.rewritten(text, page, " ".join) == text
 
 
 @target(lambda: [b'{"search": "x", "trials": []}'])

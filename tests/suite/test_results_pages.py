@@ -117,11 +117,36 @@ def test_check_tells_what_is_out_of_date(home, capsys):
     assert lra(capsys, "pages/page.md", "--check")[0] == 1
 
 
-def test_overrides_may_follow_options_as_on_the_command_line(home, capsys):
-    put(home, "mine.yaml --runs runs --figure curves seed=1 --model hgrn")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        # Overrides may follow options, as on the command line.
+        ("runs seed=1 --model hgrn", ["1 run, 1 of 1 cell with results", "lra sweep mine.yaml seed=1 --model hgrn\n"]),
+        ("nowhere", ["No run yet: listops × HGRN, listops × LSTM.", "There are no runs of listops"]),
+    ],
+)
+def test_a_section_says_what_it_shows_and_what_is_missing(home, capsys, words, said):
+    put(home, f"mine.yaml --figure curves --runs {words}")
     assert lra(capsys, "pages/page.md")[0] == 0
-    assert "1 run, 1 of 1 cell with results" in page_of(home)
-    assert "lra sweep mine.yaml seed=1 --model hgrn" in page_of(home)
+    assert all(sentence in page_of(home) for sentence in said)
+
+
+def test_ends_of_lines_are_the_authors(home, capsys):
+    path = home / "pages" / "page.md"
+    path.write_bytes(PAGE.format(words="mine.yaml --runs runs").replace("\n", "\r\n").encode() + b"a\x0cb")
+    assert lra(capsys, "pages/page.md")[0] == 0
+    assert path.read_bytes().startswith(b"# Mine\r\n\r\nBefore.\r\n\r\n<!--")
+    assert path.read_bytes().endswith(b" too.\r\na\x0cb")
+
+
+def test_a_full_disk_is_one_sentence(home, capsys, monkeypatch):
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("lra_hgrn.results.files.write_whole", full)
+    code, _, err = lra(capsys, "pages/page.md")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "Cannot write pages/page-figures/mine-curves-listops.png: No space left" in err
 
 
 def test_names_with_spaces_are_found(home, capsys):
@@ -131,13 +156,6 @@ def test_names_with_spaces_are_found(home, capsys):
     (figure,) = re.findall(r"^!\[.+\]\((.+)\)$", (home / "pages" / "my page.md").read_text(), re.MULTILINE)
     assert " " not in figure
     assert (home / "pages" / unquote(figure)).is_file()
-
-
-def test_a_suite_without_runs_says_what_is_missing(home, capsys):
-    put(home, "mine.yaml --runs nowhere --figure curves")
-    assert lra(capsys, "pages/page.md")[0] == 0
-    assert "No run yet: listops × HGRN, listops × LSTM." in page_of(home)
-    assert "There are no runs of listops" in page_of(home)
 
 
 def test_what_a_record_says_cannot_become_markup(home, capsys):

@@ -30,7 +30,8 @@ def read_page(page: Path) -> str:
     try:
         if page.stat().st_size > LARGEST:
             raise UserError(f"{page} has more than {LARGEST:,} bytes: a page of results has less.")
-        return page.read_text(encoding="utf-8")
+        with page.open(encoding="utf-8", newline="") as file:  # the author's ends of lines stay
+            return file.read()
     except FileNotFoundError:
         raise UserError(
             f"There is no page {page}: write one with a line {begin(['SUITE'])} and a line {END}, between which the "
@@ -53,7 +54,7 @@ def rewritten(text: str, page: Path, write: Callable[[list[str]], str]) -> str:
     Raises:
         UserError: there is no section, one has no end, or its words cannot be understood.
     """
-    lines, kept, end = text.splitlines(), [], 0
+    lines, kept, end = text.split("\n"), [], 0
     starts = {number: match for number, line in enumerate(lines) if (match := _BEGIN.fullmatch(line.strip()))}
     if not starts:
         raise UserError(f"{page} has no section: begin one with a line {begin(['SUITE'])} and end it with {END}.")
@@ -68,6 +69,6 @@ def rewritten(text: str, page: Path, write: Callable[[list[str]], str]) -> str:
             words = shlex.split(match["words"])
         except ValueError as error:
             raise UserError(f"{page}, line {number + 1}: {error} in the section's command line.") from None
-        kept += [*lines[end : number + 1], "", *write(words).strip("\n").splitlines(), ""]
+        kept += [*lines[end : number + 1], "", write(words).strip("\n"), ""]
         end = close
-    return "\n".join([*kept, *lines[end:]]) + "\n"
+    return "\n".join([*kept, *lines[end:]])
