@@ -65,7 +65,7 @@ def _rewrite(page: Path, args: argparse.Namespace) -> int:
 
     if args.overrides or args.task or args.model or args.figure or args.output is not None:
         raise UserError(f"{page} is a page: its sections say what is written into it; give it alone, or with --check.")
-    files: dict[Path, bytes] = {}
+    files: dict[Path, str | bytes] = {}
     problems: list[str] = []
 
     def write(words: list[str]) -> str:
