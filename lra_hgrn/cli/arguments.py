@@ -52,6 +52,11 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", action="append", default=[], metavar="MODEL", help="only this model; likewise")
 
 
+def chosen(args: argparse.Namespace) -> list[str]:
+    """The words that repeat `add_choice`'s arguments."""
+    return [word for name in ("task", "model") for value in getattr(args, name) for word in (f"--{name}", value)]
+
+
 def add_runs(parser: argparse.ArgumentParser) -> None:
     """[--runs DIR]"""
     parser.add_argument("--runs", type=Path, default=RUNS, metavar="DIR", help=f"folder of the runs ({RUNS})")

@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lra_hgrn.cli.arguments import add_suite, results_of, suite_of
+from lra_hgrn.cli.arguments import add_suite, chosen, results_of, suite_of
 from lra_hgrn.cli.figures import add_figure
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def _write(args: argparse.Namespace) -> int:
     if output.suffix.lower() == ".md":
         raise UserError(f"{output} would be HTML: for a Markdown page see the end of `lra report --help`.")
     results = results_of(suite_of(args), args.runs)
-    words = shlex.join([args.suite, *args.overrides, *_chosen(args)])
+    words = shlex.join([args.suite, *args.overrides, *chosen(args)])
     commands = [f"lra {command} {words}" for command in ("sweep", "table", "compare", "figures", "report")]
     try:
         path = write_report(results, output, commands=commands, families=args.figure)
@@ -51,10 +51,6 @@ def _write(args: argparse.Namespace) -> int:
         raise UserError(f"Cannot write {output}: {error.strerror}; choose another --output.") from None
     print(path)
     return 1 if results.problems else 0
-
-
-def _chosen(args: argparse.Namespace) -> list[str]:
-    return [word for name in ("task", "model") for value in getattr(args, name) for word in (f"--{name}", value)]
 
 
 def _rewrite(page: Path, args: argparse.Namespace) -> int:
@@ -102,6 +98,6 @@ def _section(words: list[str], page: Path) -> tuple["Section", list[str]]:
         )
     suite = suite_of(args)
     results = results_of(suite, args.runs)
-    said = shlex.join([args.suite, *args.overrides, *_chosen(args)])
+    said = shlex.join([args.suite, *args.overrides, *chosen(args)])
     commands = [f"lra sweep {said}", f"lra table {said} --runs {shlex.quote(str(args.runs))}"]
     return section(results, page, suite.name, commands=commands, families=args.figure), results.problems

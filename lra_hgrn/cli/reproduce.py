@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lra_hgrn.cli.arguments import add_choice, add_overrides, add_runs, results_of
+from lra_hgrn.cli.arguments import add_choice, add_overrides, add_runs, chosen, results_of
 from lra_hgrn.cli.launching import add_launching, launcher_of, run_cells
 from lra_hgrn.cli.sweep import print_plan
 
@@ -50,9 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _again(args: argparse.Namespace) -> str:
     """Return the command line that repeats this one."""
-    choice = [word for task in args.task for word in ("--task", task)]
-    choice += [word for model in args.model for word in ("--model", model)]
-    return shlex.join(["lra", "reproduce", args.paper, *args.overrides, *choice])
+    return shlex.join(["lra", "reproduce", args.paper, *args.overrides, *chosen(args)])
 
 
 def _write(results: "Results", folder: Path, command: str) -> list[Path]:
